@@ -1,0 +1,97 @@
+package contracts
+
+import "time"
+
+// ChatRequest is the body of POST /api/chat.
+type ChatRequest struct {
+	Message     string `json:"message"`
+	Token       string `json:"token,omitempty"`      // instead of "Authorization: Bearer"
+	SessionID   string `json:"session_id,omitempty"` // 1 to 64 of A-Z a-z 0-9 _ -
+	Model       string `json:"model,omitempty"`
+	Stream      bool   `json:"stream,omitempty"`
+	Timeout     *int   `json:"timeout,omitempty"` // seconds the client waits; 0: answer 202 at once
+	CallbackURL string `json:"callback_url,omitempty"`
+}
+
+// Statuses of a ChatReply.
+const (
+	StatusPending = "pending"
+	StatusDone    = "done"
+)
+
+// ChatReply is the answer of POST /api/chat and GET /api/chat/{id}. A pending
+// one has no reply yet and is found under Location.
+type ChatReply struct {
+	ID           string     `json:"id"`
+	SessionID    string     `json:"session_id,omitempty"`
+	Status       string     `json:"status"`
+	Reply        string     `json:"reply,omitempty"`
+	Model        string     `json:"model,omitempty"`
+	ModelVersion string     `json:"model_version,omitempty"`
+	FinishReason string     `json:"finish_reason,omitempty"`
+	Usage        *Usage     `json:"usage,omitempty"`
+	AnsweredAt   *time.Time `json:"answered_at,omitempty"`
+}
+
+// Problem is an RFC 9457 problem document with the members this API adds.
+type Problem struct {
+	Type      string `json:"type"` // "about:blank": Code tells the kinds apart
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail,omitempty"`
+	Code      Code   `json:"code"`
+	RequestID string `json:"request_id"`
+	ID        string `json:"id,omitempty"` // the message, where one was accepted
+}
+
+// ProblemType is the media type of a Problem.
+const ProblemType = "application/problem+json"
+
+// Health is the answer of /api/health.
+type Health struct {
+	Status string `json:"status"`
+	Uptime int64  `json:"uptime"` // whole seconds
+}
+
+// Ready is the answer of /readyz: each dependency with "ok" or what is wrong.
+type Ready struct {
+	Status string            `json:"status"` // ready | not_ready
+	Checks map[string]string `json:"checks"`
+}
+
+// AdminStatus is the answer of GET /admin/status.
+type AdminStatus struct {
+	Version  string            `json:"version"`
+	Node     string            `json:"node"`
+	Roles    []string          `json:"roles"`
+	Uptime   int64             `json:"uptime"` // whole seconds
+	Checks   map[string]string `json:"checks"`
+	Model    string            `json:"model"`
+	Store    string            `json:"store"` // which Redis
+	Queue    QueueStatus       `json:"queue"`
+	Slots    int               `json:"slots"`
+	SlotsUse int               `json:"slots_in_use"`
+	Waiting  int               `json:"requests_waiting"`
+}
+
+// QueueStatus is the state of the stream of messages.
+type QueueStatus struct {
+	Waiting    uint64 `json:"waiting"`     // stored and not yet delivered
+	InProgress int    `json:"in_progress"` // delivered and not yet acknowledged
+	Dead       uint64 `json:"dead_letters"`
+}
+
+// TokenRequest is the body of POST /admin/token.
+type TokenRequest struct {
+	User   string   `json:"user"`
+	Days   int      `json:"days"`
+	Scopes []string `json:"scopes"`
+}
+
+// TokenReply is its answer.
+type TokenReply struct {
+	Token   string    `json:"token"`
+	User    string    `json:"user"`
+	Scopes  []string  `json:"scopes"`
+	Expires time.Time `json:"expires"`
+}

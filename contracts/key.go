@@ -1,0 +1,49 @@
+package contracts
+
+// Every Redis key of a conversation carries the hash tag {conversation}, so
+// that a script may touch all of them on a cluster. Every key has a time to live.
+
+// KeySession is the list of sealed turns, oldest first. The user may reset it.
+func KeySession(conversation string) string { return "session:" + tag(conversation) }
+
+// KeySummary is the sealed rolling summary of turns that left the window.
+func KeySummary(conversation string) string { return "summary:" + tag(conversation) }
+
+// KeyBox is the hash of a conversation's order: fence, holder, last, want,
+// epoch, stop, created, and the attempts of unfinished messages. It survives
+// a reset of the session.
+func KeyBox(conversation string) string { return "box:" + tag(conversation) }
+
+// KeyLease holds the token of the worker that has the conversation, or LeaseHeld.
+func KeyLease(conversation string) string { return "lease:" + tag(conversation) }
+
+// KeyOut is the list of replies that are committed but not yet stored in SEND.
+func KeyOut(conversation string) string { return "out:" + tag(conversation) }
+
+// KeyDone marks a message as finished. Only this key says so.
+func KeyDone(conversation, id string) string { return "done:" + tag(conversation) + ":" + id }
+
+// KeyResult holds a message's sealed result for whoever asks.
+func KeyResult(conversation, id string) string { return "result:" + tag(conversation) + ":" + id }
+
+// KeyIdempotency is the record of an Idempotency-Key, by its keyed digest.
+func KeyIdempotency(digest string) string { return "idem:" + token(digest) }
+
+// BoxKeys are the keys by which one mailbox orders one conversation.
+type BoxKeys struct{ Lease, Box, Context, Out string }
+
+// ChatKeys are the keys of the mailbox over StreamChat.
+func ChatKeys(conversation string) BoxKeys {
+	return BoxKeys{
+		Lease: KeyLease(conversation), Box: KeyBox(conversation),
+		Context: KeySession(conversation), Out: KeyOut(conversation),
+	}
+}
+
+// KeyJanitor is the lease of whichever worker purges a stream.
+func KeyJanitor(stream string) string { return "janitor:" + token(stream) }
+
+// LeaseHeld is the value of KeyLease while a conversation waits out a back-off.
+const LeaseHeld = "hold"
+
+func tag(conversation string) string { return "{" + token(conversation) + "}" }

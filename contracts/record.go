@@ -1,0 +1,123 @@
+package contracts
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// ErrVersion is the cause of a decode error when the bytes were written by a
+// version this build does not read.
+var ErrVersion = errors.New("unsupported version")
+
+// Turn is one round of a conversation: what the user wrote and what the model
+// answered. It is stored sealed in the list KeySession names.
+type Turn struct {
+	Version   int    `json:"v"`
+	ID        string `json:"id"` // the message id
+	User      string `json:"user"`
+	Assistant string `json:"assistant"`
+	// Tokens of both texts by the model's tokenizer, counted once at write.
+	Tokens int       `json:"tokens"`
+	At     time.Time `json:"at"`
+}
+
+// Usage is what a model call cost in tokens.
+type Usage struct {
+	PromptTokens     int `json:"prompt_tokens"`
+	CompletionTokens int `json:"completion_tokens"`
+}
+
+// Result is the final outcome of one message, parked under KeyResult and sent
+// to whoever waits. Exactly one of Reply and Code is set.
+type Result struct {
+	Version      int       `json:"v"`
+	ID           string    `json:"id"`
+	SessionID    string    `json:"session_id"`
+	Reply        string    `json:"reply,omitempty"`
+	Code         Code      `json:"code,omitempty"`
+	Detail       string    `json:"detail,omitempty"`
+	Model        string    `json:"model,omitempty"`
+	ModelVersion string    `json:"model_version,omitempty"`
+	Usage        Usage     `json:"usage"`
+	Finish       string    `json:"finish_reason,omitempty"`
+	At           time.Time `json:"at"`
+}
+
+// Failed is the result of a message that got no answer.
+func Failed(m Message, code Code, detail string, at time.Time) Result {
+	return Result{Version: Version, ID: m.ID, SessionID: m.SessionID, Code: code, Detail: detail, At: at}
+}
+
+// EncodeTurn gives the plain bytes to be sealed.
+func EncodeTurn(t Turn) ([]byte, error) { return encode(&t, &t.Version) }
+
+// EncodeResult gives the plain bytes to be sealed.
+func EncodeResult(r Result) ([]byte, error) { return encode(&r, &r.Version) }
+
+// DecodeTurn reads what EncodeTurn wrote.
+func DecodeTurn(b []byte) (Turn, error) {
+	var t Turn
+	err := decode(b, &t, &t.Version, "turn")
+	return t, err
+}
+
+// DecodeResult reads what EncodeResult wrote.
+func DecodeResult(b []byte) (Result, error) {
+	var r Result
+	err := decode(b, &r, &r.Version, "result")
+	return r, err
+}
+
+func encode(v any, version *int) ([]byte, error) {
+	*version = Version
+	return json.Marshal(v)
+}
+
+func decode(b []byte, v any, version *int, what string) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("decode %s: %w", what, err)
+	}
+	if !supported(*version) {
+		return fmt.Errorf("decode %s: %w %d", what, ErrVersion, *version)
+	}
+	return nil
+}
+
+// Sealed is a sealed record with what is needed to open it: the message id
+// belongs to its associated data.
+type Sealed struct {
+	ID   string
+	Data []byte
+}
+
+// EncodeSealed writes "<version> <id> <sealed bytes>". An id holds no space, so
+// the first two spaces end the first two fields and the rest may hold anything.
+func EncodeSealed(s Sealed) []byte {
+	b := make([]byte, 0, 4+len(s.ID)+len(s.Data))
+	b = strconv.AppendInt(b, Version, 10)
+	b = append(b, ' ')
+	b = append(b, s.ID...)
+	b = append(b, ' ')
+	return append(b, s.Data...)
+}
+
+// DecodeSealed reads what EncodeSealed wrote. Data shares b's memory.
+func DecodeSealed(b []byte) (Sealed, error) {
+	version, rest, ok := bytes.Cut(b, []byte{' '})
+	id, data, ok2 := bytes.Cut(rest, []byte{' '})
+	if !ok || !ok2 || len(version) > 4 || len(id) == 0 {
+		return Sealed{}, errors.New("decode sealed record: not a sealed record")
+	}
+	v, err := strconv.Atoi(string(version))
+	if err != nil {
+		return Sealed{}, errors.New("decode sealed record: not a sealed record")
+	}
+	if !supported(v) {
+		return Sealed{}, fmt.Errorf("decode sealed record: %w %d", ErrVersion, v)
+	}
+	return Sealed{ID: string(id), Data: data}, nil
+}

@@ -1,0 +1,32 @@
+package contracts
+
+// Kind names what a sealed value is. It is part of the associated data, so a
+// ciphertext moved from one place to another does not open there.
+type Kind string
+
+// The kinds of sealed values.
+const (
+	KindMessage Kind = "message" // the body of a Message on CHAT
+	KindTurn    Kind = "turn"    // one round of a conversation in Redis
+	KindResult  Kind = "result"  // the answer parked in Redis and sent to the waiter
+	KindSend    Kind = "send"    // the body of an outgoing message on SEND
+	KindDead    Kind = "dead"    // a dead letter's reason and body
+)
+
+// Sealer protects conversation content before it leaves the process. Open
+// fails unless kind, conversation and id are those it was sealed with.
+type Sealer interface {
+	Seal(plain []byte, kind Kind, conversation, id string) ([]byte, error)
+	Open(sealed []byte, kind Kind, conversation, id string) ([]byte, error)
+}
+
+// AssociatedData binds a ciphertext to its place. The parts may hold anything:
+// each is preceded by its length, so no two places give the same bytes.
+func AssociatedData(kind Kind, conversation, id string) []byte {
+	ad := make([]byte, 0, 16+len(kind)+len(conversation)+len(id))
+	for _, part := range []string{"moltbot", string(kind), conversation, id} {
+		ad = append(ad, byte(len(part)>>8), byte(len(part)))
+		ad = append(ad, part...)
+	}
+	return ad
+}

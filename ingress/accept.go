@@ -1,0 +1,127 @@
+package ingress
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"moltbot/contracts"
+)
+
+// sessionForm is what a caller may call a session or a model.
+var (
+	sessionForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	modelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$`)
+	keyForm     = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
+)
+
+// accepted is a request on its way into the queue.
+type accepted struct {
+	message contracts.Message
+	id      contracts.ID
+	// repeated says that this Idempotency-Key was seen before.
+	repeated bool
+	patience int // seconds
+}
+
+// check refuses what a message must not be.
+func (in *Ingress) check(r contracts.ChatRequest) error {
+	switch n := utf8.RuneCountInString(r.Message); {
+	case strings.TrimSpace(r.Message) == "":
+		return fail(contracts.CodeBadRequest, `field "message" must not be empty`)
+	case n > in.o.MaxChars:
+		return fail(contracts.CodeBadRequest, fmt.Sprintf(`field "message" has %d characters, at most %d are taken`, n, in.o.MaxChars))
+	case r.SessionID != "" && !sessionForm.MatchString(r.SessionID):
+		return fail(contracts.CodeBadRequest, `field "session_id" must be 1 to 64 of A-Z a-z 0-9 _ -`)
+	case r.Model != "" && !modelForm.MatchString(r.Model):
+		return fail(contracts.CodeBadRequest, `field "model" is not the name of a model`)
+	case r.Timeout != nil && (*r.Timeout < 0 || *r.Timeout > 3600):
+		return fail(contracts.CodeBadRequest, `field "timeout" must be 0 to 3600 seconds`)
+	case r.Stream:
+		return fail(contracts.CodeUnsupported, `"stream" is not served by this version`)
+	case r.CallbackURL != "":
+		return fail(contracts.CodeUnsupported, `"callback_url" is not served by this version`)
+	}
+	return nil
+}
+
+// accept names the message. A keyed request gets the id that its first
+// acceptance got, so that a retry is the same message and not one more.
+func (in *Ingress) accept(c echo.Context, who Identity, r contracts.ChatRequest) (*accepted, error) {
+	a := &accepted{patience: int(in.o.Cap.Seconds())}
+	if r.Timeout != nil {
+		a.patience = min(a.patience, *r.Timeout)
+	}
+	key, err := idempotencyKey(c)
+	if err != nil {
+		return nil, err
+	}
+	names, now := in.o.Namer, in.o.Now()
+	digest, session := names.Encode(entropy()), r.SessionID
+	if key != "" {
+		digest = names.Digest("message", who.User, key)
+		if session == "" {
+			session = "s-" + names.Digest("session", who.User, key)
+		}
+		body := names.Digest("body", r.Message, r.SessionID, r.Model)
+		first, same, fresh, err := in.o.Store.Claim(c.Request().Context(), names.Digest("key", who.User, key), body, now)
+		switch {
+		case err != nil:
+			return nil, err
+		case !same:
+			return nil, fail(contracts.CodeKeyReused, "this Idempotency-Key was used with another body")
+		}
+		now, a.repeated = first, !fresh
+	}
+	if session == "" {
+		session = "s-" + names.Encode(entropy())
+	}
+	conversation := in.conversation(who, session)
+	a.id = names.NewID(conversation, who.User, now, digest)
+	a.message = contracts.Message{
+		ID: a.id.String(), Conversation: conversation, Channel: contracts.ChannelAPI, RequestID: requestID(c),
+		Accepted: a.id.At, Caller: userID(who.User), SessionID: session, Text: r.Message, Model: r.Model,
+	}
+	return a, nil
+}
+
+func (in *Ingress) conversation(who Identity, session string) string {
+	return in.o.Namer.Conversation(contracts.Scope{Channel: contracts.ChannelAPI, Caller: who.User, Session: session})
+}
+
+func idempotencyKey(c echo.Context) (string, error) {
+	values := c.Request().Header.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	if len(values) > 1 || !keyForm.MatchString(values[0]) {
+		return "", fail(contracts.CodeBadRequest, "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces, once")
+	}
+	return values[0], nil
+}
+
+func entropy() []byte {
+	b := make([]byte, 10)
+	_, _ = rand.Read(b) // never fails (crypto/rand, Go 1.24)
+	return b
+}
+
+// known gives the result of a repeated request that was answered before.
+func (in *Ingress) known(ctx context.Context, a *accepted) (contracts.Result, bool, error) {
+	if !a.repeated {
+		return contracts.Result{}, false, nil
+	}
+	r, found, done, err := in.o.Store.Result(ctx, a.id)
+	switch {
+	case err != nil:
+		return r, false, err
+	case done && !found:
+		return r, false, fail(contracts.CodeResultExpired, "this request was answered, but its answer is no longer kept")
+	}
+	return r, found, nil
+}

@@ -1,0 +1,85 @@
+package ingress
+
+import (
+	"context"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"moltbot/contracts"
+)
+
+// Admin is the operators' API: on loopback only, for whoever can read the
+// 0600 token file.
+type Admin struct {
+	Listener net.Listener // on loopback; closed by Run
+	Token    string       // at least 32 characters
+	// Status gives what "moltbot status" shows.
+	Status func(context.Context) (contracts.AdminStatus, error)
+	// Mint signs a token.
+	Mint func(contracts.TokenRequest) (contracts.TokenReply, error)
+
+	srv *http.Server
+}
+
+func (a *Admin) open(in *Ingress) {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = in.problem
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.Use(in.requestID, in.accessLog(), middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}), a.guard)
+	e.GET("/admin/status", func(c echo.Context) error {
+		s, err := a.Status(c.Request().Context())
+		if err != nil {
+			return err
+		}
+		return c.JSON(http.StatusOK, s)
+	})
+	e.POST("/admin/token", func(c echo.Context) error {
+		var r contracts.TokenRequest
+		if err := in.readJSON(c, &r); err != nil {
+			return err
+		}
+		t, err := a.Mint(r)
+		if err != nil {
+			return &contracts.Error{Code: contracts.CodeBadRequest, Message: "no token for this user, scope or time", Err: err}
+		}
+		return c.JSON(http.StatusOK, t)
+	})
+	a.srv = &http.Server{
+		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, MaxHeaderBytes: in.o.MaxHeader,
+		IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),
+	}
+}
+
+func (a *Admin) serve() error { return a.srv.Serve(a.Listener) }
+
+// guard lets in who knows the token, and no browser page: a page cannot set the
+// header, and its Host would be another one (DNS rebinding).
+func (a *Admin) guard(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		host, _, err := net.SplitHostPort(c.Request().Host)
+		if err != nil {
+			host = c.Request().Host
+		}
+		ip := net.ParseIP(host)
+		if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return fail(contracts.CodeForbidden, "the admin API is for this machine only")
+		}
+		token, err := bearer(c)
+		if err != nil || subtle.ConstantTimeCompare([]byte(token), []byte(a.Token)) != 1 {
+			return fail(contracts.CodeUnauthorized, "the admin token is in admin.json in the data directory")
+		}
+		return next(c)
+	}
+}
+
+func (a *Admin) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return a.srv.Shutdown(ctx)
+}

@@ -1,0 +1,170 @@
+package ingress
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"moltbot/contracts"
+)
+
+// chat is POST /api/chat: check, store, wait, answer.
+func (in *Ingress) chat(c echo.Context) error {
+	var r contracts.ChatRequest
+	if _, err := bearer(c); err != nil {
+		return in.unauthorized(c, "the Authorization header must be \"Bearer <token>\", once")
+	}
+	if err := in.readJSON(c, &r); err != nil {
+		return err
+	}
+	who, err := in.authenticate(c, r.Token)
+	if err != nil {
+		return err
+	}
+	if wait := in.limits.take("caller " + who.User); wait > 0 {
+		return limited(wait)
+	}
+	if err := in.check(r); err != nil {
+		return err
+	}
+	a, err := in.accept(c, who, r)
+	if err != nil {
+		return err
+	}
+	c.Set(keyMessageID, a.message.ID)
+	return in.storeAndWait(c, a)
+}
+
+func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
+	ctx := c.Request().Context()
+	result, found, err := in.known(ctx, a)
+	if err != nil {
+		return err
+	}
+	if found {
+		return in.answer(c, result)
+	}
+	patience := time.Duration(a.patience) * time.Second
+	if in.replies.load() >= in.o.MaxWaiting {
+		patience = 0 // accepted all the same; the client fetches the answer
+	}
+	if patience > 0 {
+		a.message.ReplyTo = in.replies.subject
+	}
+	// Register before publishing: a fast worker may answer before publish returns.
+	w := in.replies.expect(a.message.ID)
+	defer w.cancel()
+	// Stored or not must not depend on the client's patience.
+	stored, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
+	defer cancel()
+	known, err := in.publish.publish(stored, a.message)
+	if err != nil {
+		return err
+	}
+	result, found, err = in.await(ctx, a.id, w, patience, known || a.repeated)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return in.pending(c, a.id, a.message.SessionID)
+	}
+	return in.answer(c, result)
+}
+
+// chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer.
+func (in *Ingress) chatResult(c echo.Context) error {
+	who, err := in.authenticate(c, "")
+	if err != nil {
+		return err
+	}
+	if wait := in.limits.take("caller " + who.User); wait > 0 {
+		return limited(wait)
+	}
+	patience, err := in.waitParam(c)
+	if err != nil {
+		return err
+	}
+	id, err := contracts.ParseID(c.Param("id"))
+	unknown := fail(contracts.CodeNotFound, "there is no such message")
+	if err != nil || !in.o.Namer.Genuine(id, who.User) {
+		return unknown // no look-up for made-up ids, and the same answer for another caller's
+	}
+	c.Set(keyMessageID, id.String())
+	ctx := c.Request().Context()
+	r, found, done, err := in.o.Store.Result(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		return in.answer(c, r)
+	case done:
+		return fail(contracts.CodeResultExpired, "the message was answered, but its answer is no longer kept")
+	case in.o.Now().Sub(id.At) > in.o.DoneTTL:
+		return unknown
+	}
+	w := in.replies.expect(id.String())
+	defer w.cancel()
+	r, found, err = in.await(ctx, id, w, patience, true)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return in.pending(c, id, "")
+	}
+	return in.answer(c, r)
+}
+
+func (in *Ingress) waitParam(c echo.Context) (time.Duration, error) {
+	text := c.QueryParam("wait")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > 3600 {
+		return 0, fail(contracts.CodeBadRequest, `"wait" must be 0 to 3600 seconds`)
+	}
+	return min(time.Duration(n)*time.Second, in.o.Cap), nil
+}
+
+// deleteSession is DELETE /api/sessions/{id}. A session that does not exist is
+// as good as forgotten, so the answer is the same.
+func (in *Ingress) deleteSession(c echo.Context) error {
+	who, err := in.authenticate(c, "")
+	if err != nil {
+		return err
+	}
+	if wait := in.limits.take("caller " + who.User); wait > 0 {
+		return limited(wait)
+	}
+	session := c.Param("id")
+	if !sessionForm.MatchString(session) {
+		return fail(contracts.CodeBadRequest, "a session id is 1 to 64 of A-Z a-z 0-9 _ -")
+	}
+	if err := in.o.Store.Reset(c.Request().Context(), in.conversation(who, session)); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// answer writes a final result: a reply, or the problem it ended with.
+func (in *Ingress) answer(c echo.Context, r contracts.Result) error {
+	c.Set(keyMessageID, r.ID)
+	if r.Code != "" {
+		return fail(r.Code, r.Detail)
+	}
+	return c.JSON(http.StatusOK, contracts.ChatReply{
+		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
+		ModelVersion: r.ModelVersion, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
+	})
+}
+
+// pending says where the answer will be.
+func (in *Ingress) pending(c echo.Context, id contracts.ID, session string) error {
+	h := c.Response().Header()
+	h.Set(echo.HeaderLocation, "/api/chat/"+id.String())
+	h.Set("Retry-After", "1")
+	return c.JSON(http.StatusAccepted, contracts.ChatReply{ID: id.String(), SessionID: session, Status: contracts.StatusPending})
+}

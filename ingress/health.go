@@ -1,0 +1,92 @@
+package ingress
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"moltbot/contracts"
+)
+
+func (in *Ingress) health(c echo.Context) error {
+	return c.JSON(http.StatusOK, contracts.Health{Status: "healthy", Uptime: int64(in.o.Now().Sub(in.started).Seconds())})
+}
+
+// live says that the process answers. It asks no dependency, so that a broken
+// broker does not make an orchestrator restart every replica.
+func (in *Ingress) live(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"status": "live"})
+}
+
+func (in *Ingress) readyz(c echo.Context) error {
+	r := in.ready.look(c.Request().Context())
+	status := http.StatusOK
+	if r.Status != "ready" {
+		status = http.StatusServiceUnavailable
+	}
+	return c.JSON(status, r)
+}
+
+// Times of readiness checks.
+const (
+	readyTimeout = time.Second // for all dependencies together
+	readyFresh   = time.Second // probes within this share one look
+)
+
+// readiness asks the dependencies, at most once per readyFresh however many probe.
+type readiness struct {
+	checks   map[string]func(context.Context) error
+	stopping atomic.Bool
+
+	mu   sync.Mutex
+	last contracts.Ready
+	at   time.Time
+}
+
+func newReadiness(checks map[string]func(context.Context) error) *readiness {
+	return &readiness{checks: checks}
+}
+
+func (r *readiness) stop() { r.stopping.Store(true) }
+
+func (r *readiness) look(ctx context.Context) contracts.Ready {
+	if r.stopping.Load() {
+		return contracts.Ready{Status: "not_ready", Checks: map[string]string{"ingress": "shutting down"}}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.at) < readyFresh {
+		return r.last
+	}
+	r.last, r.at = r.ask(ctx), time.Now()
+	return r.last
+}
+
+func (r *readiness) ask(ctx context.Context) contracts.Ready {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+	defer cancel()
+	type answer struct{ name, text string }
+	answers := make(chan answer, len(r.checks))
+	for name, check := range r.checks {
+		go func() {
+			text := "ok"
+			if err := check(ctx); err != nil {
+				text = contracts.Public(err).Message // never internals: the probe is public
+			}
+			answers <- answer{name, text}
+		}()
+	}
+	ready := contracts.Ready{Status: "ready", Checks: make(map[string]string, len(r.checks))}
+	for range r.checks {
+		a := <-answers
+		ready.Checks[a.name] = a.text
+		if a.text != "ok" {
+			ready.Status = "not_ready"
+		}
+	}
+	return ready
+}

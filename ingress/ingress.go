@@ -1,0 +1,223 @@
+// Package ingress is the thin HTTP front: it authenticates, checks and stores
+// requests in the queue, and hands answers back to those who wait. It never
+// calls a model and acknowledges nothing that is not stored.
+package ingress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+
+	"moltbot/contracts"
+)
+
+// Store is what ingress needs to know of conversations.
+type Store interface {
+	// Result gives a message's result; done says whether it is finished even
+	// where the result is no longer kept.
+	Result(ctx context.Context, id contracts.ID) (r contracts.Result, found, done bool, err error)
+	// Claim records the first acceptance of an idempotency key.
+	Claim(ctx context.Context, digest, body string, now time.Time) (first time.Time, same, fresh bool, err error)
+	// Reset forgets what was said in a conversation.
+	Reset(ctx context.Context, conversation string) error
+}
+
+// Opener opens the sealed result that a reply carries.
+type Opener interface {
+	OpenReply(id contracts.ID, data []byte) (contracts.Result, error)
+}
+
+// Identity is who a token speaks for.
+type Identity struct {
+	User   string
+	Scopes []string
+}
+
+// Verifier checks tokens. An error means that the token is worth nothing.
+type Verifier interface {
+	Verify(token string) (Identity, error)
+}
+
+// Options of ingress. What has no default is required.
+type Options struct {
+	Node     string       // unique among all processes
+	Listener net.Listener // of the public API; closed by Run
+	Conn     *nats.Conn
+	Store    Store
+	Opener   Opener
+	Sealer   contracts.Sealer
+	Namer    *contracts.Namer
+	Verifier Verifier
+	Log      zerolog.Logger
+	// Checks are the dependencies that /readyz names.
+	Checks map[string]func(context.Context) error
+	// Repair makes a missing stream again. It is called when a publish found none.
+	Repair func(context.Context) error
+	// Admin serves the admin API; nil: there is none.
+	Admin *Admin
+
+	MaxBody       int64         // bytes; default 64 KiB
+	MaxChars      int           // characters of a message; default 2048
+	MaxHeader     int           // bytes; default 16 KiB
+	HeaderTimeout time.Duration // default 5s
+	ReadTimeout   time.Duration // of a body; default 15s
+	Cap           time.Duration // longest wait for an answer; default 55s
+	Publish       time.Duration // time to store a message; default 2s
+	ResultTTL     time.Duration // default 1h
+	DoneTTL       time.Duration // default 24h
+	DrainWait     time.Duration // how long waiting requests may go on waiting at shutdown; default 5s
+	MaxWaiting    int           // requests that wait at a time; further ones get 202 at once; default 20000
+	Rate          rate.Limit    // requests per second and caller; 0: no limit
+	Burst         int
+	TrustedProxy  []*net.IPNet // whose X-Forwarded-For counts
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// Ingress is the role.
+type Ingress struct {
+	o       Options
+	started time.Time
+	echo    *echo.Echo
+	publish *publisher
+	replies *replies
+	limits  *limits
+	ready   *readiness
+
+	draining  chan struct{} // closed when waiting requests are to be answered now
+	drainOnce sync.Once
+}
+
+// New checks o and wires the role. It opens nothing.
+func New(o Options) (*Ingress, error) {
+	setDefaults(&o)
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("ingress options: %w", err)
+	}
+	pub, err := newPublisher(o.Conn, o.Sealer, o.Publish, o.Repair)
+	if err != nil {
+		return nil, fmt.Errorf("ingress: %w", err)
+	}
+	in := &Ingress{
+		o: o, started: o.Now(), publish: pub, draining: make(chan struct{}),
+		replies: newReplies(o.Conn, o.Node, o.Log), limits: newLimits(o.Rate, o.Burst, o.Now),
+		ready: newReadiness(o.Checks),
+	}
+	in.echo = in.routes()
+	return in, nil
+}
+
+// Handler is the public API, for tests that bring their own server.
+func (in *Ingress) Handler() http.Handler { return in.echo }
+
+// Run serves until ctx ends, then drains: readiness goes off, no connection is
+// accepted any more, and who waits is answered.
+func (in *Ingress) Run(ctx context.Context) error {
+	if err := in.replies.listen(); err != nil {
+		return fmt.Errorf("listen for replies: %w", err)
+	}
+	defer in.replies.close()
+	srv := &http.Server{
+		Handler: in.echo, ReadHeaderTimeout: in.o.HeaderTimeout, MaxHeaderBytes: in.o.MaxHeader,
+		IdleTimeout: time.Minute, WriteTimeout: in.o.Cap + in.o.ReadTimeout + 10*time.Second,
+		ErrorLog: quiet(in.o.Log),
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- srv.Serve(in.o.Listener) }()
+	if in.o.Admin != nil {
+		in.o.Admin.open(in)
+		go func() { failed <- in.o.Admin.serve() }()
+	}
+	in.o.Log.Info().Str("address", in.o.Listener.Addr().String()).Msg("ingress ready")
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	return errors.Join(err, in.drain(srv))
+}
+
+func (in *Ingress) drain(srv *http.Server) error {
+	in.ready.stop()
+	release := time.AfterFunc(in.o.DrainWait, in.stopWaiting)
+	defer release.Stop()
+	// After DrainWait every waiting request is answered with 202, so that the
+	// rest is only the time to write.
+	ctx, cancel := context.WithTimeout(context.Background(), in.o.DrainWait+5*time.Second)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("drain: %w", err), srv.Close())
+	}
+	in.stopWaiting()
+	if in.o.Admin != nil {
+		err = errors.Join(err, in.o.Admin.close())
+	}
+	return err
+}
+
+// Waiting is how many requests wait for an answer.
+func (in *Ingress) Waiting() int { return in.replies.load() }
+
+// Ready is what /readyz says.
+func (in *Ingress) Ready(ctx context.Context) contracts.Ready { return in.ready.look(ctx) }
+
+func (in *Ingress) stopWaiting() { in.drainOnce.Do(func() { close(in.draining) }) }
+
+func setDefaults(o *Options) {
+	durations := []struct {
+		d    *time.Duration
+		want time.Duration
+	}{
+		{&o.HeaderTimeout, 5 * time.Second}, {&o.ReadTimeout, 15 * time.Second}, {&o.Cap, 55 * time.Second},
+		{&o.Publish, 2 * time.Second}, {&o.ResultTTL, time.Hour}, {&o.DoneTTL, 24 * time.Hour},
+		{&o.DrainWait, 5 * time.Second},
+	}
+	for _, d := range durations {
+		if *d.d == 0 {
+			*d.d = d.want
+		}
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 64 << 10
+	}
+	if o.MaxChars == 0 {
+		o.MaxChars = 2048
+	}
+	if o.MaxHeader == 0 {
+		o.MaxHeader = 16 << 10
+	}
+	if o.MaxWaiting == 0 {
+		o.MaxWaiting = 20000
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+func (o *Options) check() error {
+	var errs []error
+	need := map[string]bool{
+		"Node": o.Node != "", "Listener": o.Listener != nil, "Conn": o.Conn != nil, "Store": o.Store != nil,
+		"Opener": o.Opener != nil, "Sealer": o.Sealer != nil, "Namer": o.Namer != nil, "Verifier": o.Verifier != nil,
+	}
+	for name, given := range need {
+		if !given {
+			errs = append(errs, fmt.Errorf("%s is required", name))
+		}
+	}
+	if o.Rate > 0 && o.Burst < 1 {
+		errs = append(errs, errors.New("a rate needs a burst of at least 1"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,124 @@
+package ingress
+
+import (
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"moltbot/contracts"
+)
+
+// replies hands results that workers send to the requests that wait for them.
+type replies struct {
+	conn    *nats.Conn
+	subject string
+	log     zerolog.Logger
+	sub     *nats.Subscription
+
+	mu      sync.Mutex
+	waiting map[string][]*waiter // by message id; several may wait for one
+	count   int
+}
+
+// waiter is one request that waits.
+type waiter struct {
+	id     string
+	result chan contracts.Reply // holds one, so that the sender never waits
+	from   *replies
+}
+
+func newReplies(conn *nats.Conn, node string, log zerolog.Logger) *replies {
+	return &replies{conn: conn, subject: contracts.SubjectReply(node), log: log, waiting: make(map[string][]*waiter)}
+}
+
+func (r *replies) listen() (err error) {
+	r.sub, err = r.conn.Subscribe(r.subject, r.take)
+	if err != nil {
+		return err
+	}
+	return r.conn.Flush() // a worker that answers at once must find us
+}
+
+func (r *replies) close() {
+	if r.sub != nil {
+		_ = r.sub.Unsubscribe() // the connection is closed next
+	}
+}
+
+// take answers a worker's request: taken when somebody waited, else gone.
+func (r *replies) take(m *nats.Msg) {
+	reply, err := contracts.DecodeReply(m.Data)
+	if err != nil {
+		r.log.Warn().Err(err).Msg("reply that cannot be read")
+		return
+	}
+	answer := contracts.ReplyGone
+	if r.deliver(reply) {
+		answer = contracts.ReplyTaken
+	}
+	if m.Reply == "" {
+		return
+	}
+	if err := m.Respond([]byte(answer)); err != nil {
+		r.log.Debug().Err(err).Msg("reply not confirmed")
+	}
+}
+
+func (r *replies) deliver(reply contracts.Reply) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiters := r.waiting[reply.ID]
+	for _, w := range waiters {
+		select {
+		case w.result <- reply:
+		default: // it has one already: a redelivered message replies twice
+		}
+	}
+	return len(waiters) > 0
+}
+
+// expect registers a waiter. Register before publishing: a fast worker may
+// answer before the publish returns.
+func (r *replies) expect(id string) *waiter {
+	w := &waiter{id: id, result: make(chan contracts.Reply, 1), from: r}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting[id] = append(r.waiting[id], w)
+	r.count++
+	return w
+}
+
+// cancel ends the waiting. It may be called once.
+func (w *waiter) cancel() {
+	r := w.from
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	rest := r.waiting[w.id]
+	for i := range rest {
+		if rest[i] == w {
+			rest = append(rest[:i:i], rest[i+1:]...)
+			break
+		}
+	}
+	if len(rest) == 0 {
+		delete(r.waiting, w.id)
+		return
+	}
+	r.waiting[w.id] = rest
+}
+
+func (r *replies) load() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count
+}
+
+// attach asks whoever runs the message to reply here as well. Nobody may run it
+// at the moment, so it is asked again with every look at the parked result.
+func (r *replies) attach(id contracts.ID) {
+	if err := r.conn.Publish(contracts.SubjectAttach(id), contracts.EncodeAttach(r.subject)); err != nil {
+		r.log.Debug().Err(err).Msg("attach not sent")
+	}
+}

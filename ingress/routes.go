@@ -1,0 +1,26 @@
+package ingress
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+)
+
+// routes is the whole public API.
+func (in *Ingress) routes() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = in.problem
+	e.IPExtractor = clientAddress(in.o.TrustedProxy)
+	e.Use(in.requestID, in.accessLog(), middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}))
+
+	e.Match([]string{http.MethodGet, http.MethodPost}, "/api/health", in.health)
+	e.GET("/livez", in.live)
+	e.GET("/readyz", in.readyz)
+
+	e.POST("/api/chat", in.chat)
+	e.GET("/api/chat/:id", in.chatResult)
+	e.DELETE("/api/sessions/:id", in.deleteSession)
+	return e
+}

@@ -1,0 +1,270 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/redis/go-redis/v9"
+
+	"moltbot/ops/config"
+	"moltbot/ops/embedded"
+	"moltbot/workers/session"
+)
+
+func (a *App) openRedis(ctx context.Context) error {
+	c := a.o.Config
+	address := c.Redis.URL
+	if address == "" {
+		if !a.o.Embedded {
+			return errors.New(`redis.url is not set; name a Redis, or use "moltbot up", which brings its own`)
+		}
+		child, err := embedded.StartRedis(ctx, embedded.RedisOptions{
+			Dir: filepath.Join(c.DataDir, "redis"), Durability: c.Durability, PathLookup: a.o.PathLookup,
+			Log: a.o.Log.With().Str("part", "redis").Logger(),
+		})
+		if err != nil {
+			return err
+		}
+		a.redis = child
+		a.onClose("redis", func() error {
+			stop, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			defer cancel()
+			return child.Close(stop)
+		})
+		address = child.URL()
+	}
+	rdb, err := newRedis(address, c.Workers.Slots)
+	if err != nil {
+		return err
+	}
+	a.rdb = rdb
+	a.onClose("redis client", rdb.Close)
+	a.store = session.New(session.Options{Redis: rdb, Sealer: a.keys.Sealer(), ResultTTL: c.Reply.ResultTTL, BoxTTL: c.Reply.DoneTTL})
+	return nil
+}
+
+// newRedis takes one address, or several with commas between for a cluster;
+// ?master_name= makes them sentinels.
+func newRedis(address string, slots int) (redis.UniversalClient, error) {
+	parts := strings.Split(address, ",")
+	first, master, err := cutMaster(parts[0])
+	if err != nil {
+		return nil, err
+	}
+	o, err := redis.ParseURL(first)
+	if err != nil {
+		return nil, errors.New("redis.url is not an address such as redis://user:password@host:6379/0")
+	}
+	u := &redis.UniversalOptions{
+		Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+		MasterName: master, PoolSize: slots + 16,
+		DialTimeout: 2 * time.Second, ReadTimeout: 3 * time.Second, WriteTimeout: 3 * time.Second,
+		PoolTimeout: 4 * time.Second, MaxRetries: 2,
+	}
+	for _, p := range parts[1:] {
+		if !strings.Contains(p, "://") {
+			p = "redis://" + p
+		}
+		more, err := redis.ParseURL(p)
+		if err != nil {
+			return nil, errors.New("redis.url names an address that cannot be read")
+		}
+		u.Addrs = append(u.Addrs, more.Addr)
+	}
+	if o.Network == "unix" {
+		o.PoolSize, o.DialTimeout, o.ReadTimeout, o.WriteTimeout = u.PoolSize, u.DialTimeout, u.ReadTimeout, u.WriteTimeout
+		o.PoolTimeout, o.MaxRetries = u.PoolTimeout, u.MaxRetries
+		return redis.NewClient(o), nil
+	}
+	return redis.NewUniversalClient(u), nil
+}
+
+func cutMaster(address string) (rest, master string, err error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", "", errors.New("redis.url cannot be read") // the cause would quote the password
+	}
+	q := u.Query()
+	master = q.Get("master_name")
+	q.Del("master_name")
+	u.RawQuery = q.Encode()
+	return u.String(), master, nil
+}
+
+func (a *App) openNATS(context.Context) error {
+	c := a.o.Config
+	if c.NATS.URL != "" {
+		return nil // dialed by each role, and waited for in prepare
+	}
+	if !a.o.Embedded {
+		return errors.New(`nats.url is not set; name a NATS server, or use "moltbot up", which brings its own`)
+	}
+	n, err := embedded.StartNATS(embedded.NATSOptions{
+		StoreDir: filepath.Join(c.DataDir, "nats"), Sync: c.Durability == embedded.DurabilityFsync,
+		MaxStore: 2 * c.Queue.MaxBytes, Log: a.o.Log.With().Str("part", "nats").Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	a.nats = n
+	a.onClose("nats", func() error {
+		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return n.Shutdown(stop)
+	})
+	return nil
+}
+
+// dialNATS gives a connection that never gives up, and buffers nothing while it
+// is down: a publish without a server is an error at once.
+func (a *App) dialNATS(name string) (*nats.Conn, error) {
+	log := a.o.Log.With().Str("connection", name).Logger()
+	options := []nats.Option{
+		nats.Name("moltbot-" + name + "-" + a.node),
+		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.RetryOnFailedConnect(true), nats.Timeout(2 * time.Second),
+		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Warn().Err(err).Msg("nats reports")
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn().Err(err).Msg("nats connection lost")
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info().Msg("nats connection is back") }),
+	}
+	if a.nats != nil {
+		return a.nats.Connect(options...)
+	}
+	if f := a.o.Config.NATS.CredsFile; f != "" {
+		options = append(options, nats.UserCredentials(f))
+	}
+	nc, err := nats.Connect(a.o.Config.NATS.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return nc, nil
+}
+
+// closeConn lets what is written leave first. A connection that is down has
+// nothing that could leave.
+func closeConn(nc *nats.Conn) error {
+	if nc.IsConnected() {
+		_ = nc.FlushTimeout(time.Second) // what is lost here comes again after the ack wait
+	}
+	nc.Close()
+	return nil
+}
+
+// refusal is a finding that waiting does not mend.
+type refusal struct{ error }
+
+// checkSync proves that an outside NATS writes to disk before it acknowledges.
+func checkSync(ctx context.Context, c config.Config) error {
+	if c.Durability != embedded.DurabilityFsync || c.NATS.URL == "" || c.NATS.AllowUnprovenSync {
+		return nil
+	}
+	if c.NATS.MonitorURL == "" {
+		return refusal{errors.New("durability is fsync, but nothing proves that NATS syncs: set nats.monitor_url to its monitoring " +
+			"address, or nats.allow_unproven_sync: true, or durability: os")}
+	}
+	for m := range strings.SplitSeq(c.NATS.MonitorURL, ",") {
+		synced, err := syncsAlways(ctx, strings.TrimSpace(m))
+		if err != nil {
+			return fmt.Errorf("ask %s whether it syncs: %w", hostOf(m), err)
+		}
+		if !synced {
+			return refusal{fmt.Errorf("NATS at %s acknowledges before it syncs: set \"sync_interval: always\" in its jetstream block, "+
+				"or durability: os here", hostOf(m))}
+		}
+	}
+	return nil
+}
+
+func syncsAlways(ctx context.Context, monitor string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(monitor, "/")+"/varz", nil)
+	if err != nil {
+		return false, errors.New("nats.monitor_url is not an http address")
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false, errors.Unwrap(err) // the outer error would quote the address
+	}
+	defer func() { _ = res.Body.Close() }() // read only
+	var varz struct {
+		JetStream struct {
+			Config *struct {
+				SyncAlways bool `json:"sync_always"`
+			} `json:"config"`
+		} `json:"jetstream"`
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&varz); err != nil {
+		return false, fmt.Errorf("its answer cannot be read: %w", err)
+	}
+	if varz.JetStream.Config == nil {
+		return false, refusal{errors.New("JetStream is not enabled there")}
+	}
+	return varz.JetStream.Config.SyncAlways, nil
+}
+
+// oldestRedis is the oldest version that has what asynq and we need.
+const oldestRedis = 6.2
+
+// checkRedis refuses a Redis that would lose what must be kept.
+func checkRedis(ctx context.Context, rdb redis.UniversalClient, durability string) (warning string, err error) {
+	info, err := rdb.Info(ctx, "server").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask Redis for its version: %w", err)
+	}
+	if v := infoField(info, "redis_version"); v != "" {
+		parts := strings.SplitN(v, ".", 3)
+		n, err := strconv.ParseFloat(strings.Join(parts[:min(2, len(parts))], "."), 64)
+		if err == nil && n < oldestRedis {
+			return "", refusal{fmt.Errorf("redis %s is too old, %.1f or newer is needed", v, oldestRedis)}
+		}
+	}
+	policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result()
+	if err != nil {
+		return "the settings of Redis could not be read (CONFIG is not allowed): make sure of maxmemory-policy noeviction", nil
+	}
+	if p := policy["maxmemory-policy"]; p != "" && p != "noeviction" {
+		return "", refusal{fmt.Errorf("redis has maxmemory-policy %s, which drops what must be kept: set noeviction", p)}
+	}
+	sync, err := rdb.ConfigGet(ctx, "append*").Result()
+	if err == nil && durability == embedded.DurabilityFsync && (sync["appendonly"] != "yes" || sync["appendfsync"] != "always") {
+		return "Redis does not sync every write: a power cut can cost the last answers and make messages be answered twice; " +
+			"set appendonly yes and appendfsync always", nil
+	}
+	return "", nil
+}
+
+func infoField(info, name string) string {
+	for line := range strings.Lines(info) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// hostOf is an address without what may be secret.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return "the configured address"
+	}
+	return u.Host
+}

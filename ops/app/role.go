@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"moltbot/ingress"
+	"moltbot/ops/config"
+	"moltbot/ops/keyring"
+	"moltbot/workers"
+	"moltbot/workers/mailbox"
+	"moltbot/workers/model"
+	"moltbot/workers/prompt"
+)
+
+// modelInfo is what status shows of the model.
+type modelInfo struct{ name string }
+
+func (a *App) openWorkers(context.Context) error {
+	nc, err := a.connect("workers")
+	if err != nil {
+		return err
+	}
+	c := a.o.Config
+	a.topology, err = newTopology(nc, c, a.o.Log)
+	if err != nil || !a.has(RoleWorkers) {
+		return err
+	}
+	completer, name, err := newCompleter(c.Model.Model)
+	if err != nil {
+		return err
+	}
+	a.model = modelInfo{name}
+	builder, err := prompt.New(prompt.Options{
+		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System, Encoding: prompt.EncodingFor(c.Model.Name),
+	})
+	if err != nil {
+		return err
+	}
+	go builder.Warm() // reads a table in memory and ends by itself
+	a.workers, err = workers.New(workers.Options{
+		Node: a.node, Conn: nc, Redis: a.rdb, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
+		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
+		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
+		MaxFinished: uint64(keptTotal(c.Queue)),
+	})
+	return err
+}
+
+func mailboxOptions(c config.Config) mailbox.Options {
+	q := c.Queue
+	return mailbox.Options{
+		Window: c.Session.Rounds, KeepTurns: c.Session.KeepRounds, Lease: q.Lease, AckWait: q.AckWait, Beat: q.Beat,
+		BusyDelay: q.BusyDelay, MaxAttempts: q.MaxAttempts, RetryBase: q.RetryBase, RetryMax: q.RetryMax,
+		RetryFor: q.RetryFor, MaxKept: int(keptPerConversation(q)), ContextTTL: c.Session.TTL,
+		BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL, ResultTTL: c.Reply.ResultTTL, Crash: crashPoint(),
+	}
+}
+
+func newCompleter(c config.Model) (model.Completer, string, error) {
+	if c.Provider == "demo" {
+		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
+	}
+	m, err := model.NewOpenAI(model.Options{
+		Provider: c.Provider, Model: c.Name, APIKey: c.APIKey, Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
+		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
+		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("model: %w", err)
+	}
+	return m, c.Provider, nil
+}
+
+func (a *App) openIngress(ctx context.Context) error {
+	if !a.has(RoleIngress) {
+		return nil
+	}
+	c := a.o.Config
+	nc, err := a.connect("ingress")
+	if err != nil {
+		return err
+	}
+	proxies, err := networks(c.HTTP.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	perSecond, burst, err := c.HTTP.Rate()
+	if err != nil {
+		return err
+	}
+	var listen net.ListenConfig
+	if a.listener, err = listen.Listen(ctx, "tcp", c.Listen); err != nil {
+		return fmt.Errorf("listen on %s (is another program there? choose one with --listen): %w", c.Listen, err)
+	}
+	a.onClose("listener", closeListener(a.listener))
+	admin, err := a.openAdmin(ctx)
+	if err != nil {
+		return fmt.Errorf("admin API: %w", err)
+	}
+	a.ingress, err = ingress.New(ingress.Options{
+		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
+		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
+		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
+		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
+		Publish: c.Queue.PublishTimeout, DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
+		Rate: rate.Limit(perSecond), Burst: burst, TrustedProxy: proxies,
+	})
+	return err
+}
+
+// repair is called when a publish found no stream.
+func (a *App) repair(ctx context.Context) error {
+	select {
+	case <-a.prepared:
+	default:
+		return nil // prepare is at it
+	}
+	_, err := a.topology.consumer(ctx)
+	if err != nil {
+		a.o.Log.Error().Err(err).Msg("the queue could not be made again")
+	}
+	return err
+}
+
+// verifier speaks ingress' language for the keyring.
+type verifier struct{ keys *keyring.Keyring }
+
+func (v verifier) Verify(token string) (ingress.Identity, error) {
+	c, err := v.keys.Verify(token)
+	if err != nil {
+		return ingress.Identity{}, err
+	}
+	return ingress.Identity{User: c.User, Scopes: c.Scopes}, nil
+}
+
+func networks(cidrs []string) ([]*net.IPNet, error) {
+	var out []*net.IPNet
+	var errs []error
+	for _, s := range cidrs {
+		_, n, err := net.ParseCIDR(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("http.trusted_proxies: %w", err))
+			continue
+		}
+		out = append(out, n)
+	}
+	return out, errors.Join(errs...)
+}
+
+// closeListener closes a listener that a server may have closed before.
+func closeListener(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+func uptime(since time.Time) int64 { return int64(time.Since(since).Seconds()) }

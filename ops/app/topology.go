@@ -1,0 +1,181 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"moltbot/contracts"
+	"moltbot/ops/config"
+)
+
+// topology knows what streams and consumers must exist, and makes them so.
+type topology struct {
+	js  jetstream.JetStream
+	c   config.Config
+	log zerolog.Logger
+	mu  sync.Mutex // one repair at a time
+}
+
+const (
+	maxMessage  = 256 << 10 // bytes; the stream's limit of one message
+	deadLetters = 30 * 24 * time.Hour
+)
+
+func newTopology(nc *nats.Conn, c config.Config, log zerolog.Logger) (*topology, error) {
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(5*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	return &topology{js: js, c: c, log: log}, nil
+}
+
+// keptTotal and keptPerConversation are the room for finished messages that
+// wait for the purge, on top of the limits for those that wait for an answer.
+func keptTotal(q config.Queue) int64           { return max(1, q.MaxMessages/4) }
+func keptPerConversation(q config.Queue) int64 { return max(1, q.MaxPerConversation/4) }
+
+func chatStream(c config.Config) jetstream.StreamConfig {
+	q := c.Queue
+	return jetstream.StreamConfig{
+		Name: contracts.StreamChat, Subjects: []string{contracts.SubjectsChat},
+		Description: "messages on their way to the workers",
+		Retention:   jetstream.LimitsPolicy, // ops/docs/adr/0001
+		Storage:     jetstream.FileStorage, Replicas: c.NATS.Replicas,
+		Discard: jetstream.DiscardNew, MaxMsgs: q.MaxMessages + keptTotal(q), MaxBytes: q.MaxBytes,
+		MaxMsgsPerSubject: q.MaxPerConversation + keptPerConversation(q), DiscardNewPerSubject: true,
+		MaxMsgSize: maxMessage, Duplicates: q.Duplicates, AllowDirect: true, AllowAtomicPublish: true,
+		MaxConsumers: -1,
+	}
+}
+
+func deadStream(c config.Config) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: contracts.StreamDead, Subjects: []string{contracts.SubjectsDead}, Description: "dead letters",
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: c.NATS.Replicas,
+		MaxAge: deadLetters, Duplicates: time.Hour, AllowDirect: true, MaxConsumers: -1,
+	}
+}
+
+func chatConsumer(c config.Config) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: contracts.ConsumerChat, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckWait: c.Queue.AckWait, MaxDeliver: -1, MaxAckPending: c.Queue.MaxAckPending, MaxWaiting: 2048,
+	}
+}
+
+// ensure makes every stream and consumer exist as configured. It corrects what
+// can be corrected and refuses what cannot.
+func (t *topology) ensure(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, want := range []jetstream.StreamConfig{chatStream(t.c), deadStream(t.c)} {
+		if err := t.ensureStream(ctx, want); err != nil {
+			return err
+		}
+	}
+	_, err := t.js.CreateOrUpdateConsumer(ctx, contracts.StreamChat, chatConsumer(t.c))
+	return t.judge("consumer "+contracts.ConsumerChat, err)
+}
+
+func (t *topology) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
+	have, err := t.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = t.js.CreateStream(ctx, want)
+		if err == nil {
+			t.log.Info().Str("stream", want.Name).Msg("stream created")
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return t.judge("stream "+want.Name, err)
+		}
+		have, err = t.js.Stream(ctx, want.Name) // another process was faster
+	}
+	if err != nil {
+		return t.judge("stream "+want.Name, err)
+	}
+	is := have.CachedInfo().Config
+	if is.Retention != want.Retention || is.Storage != want.Storage {
+		return refusal{fmt.Errorf("stream %s has retention %s and storage %s, needed are %s and %s, which cannot be changed in place: "+
+			"drain it and delete it, or give moltbot a NATS account of its own", want.Name, is.Retention, is.Storage, want.Retention, want.Storage)}
+	}
+	if same(is, want) {
+		return nil
+	}
+	if _, err := t.js.UpdateStream(ctx, want); err != nil {
+		return t.judge("stream "+want.Name, err)
+	}
+	t.log.Warn().Str("stream", want.Name).Msg("stream settings differed from the configuration and were corrected")
+	return nil
+}
+
+// same compares what we set; the server adds defaults of its own to the rest.
+func same(a, b jetstream.StreamConfig) bool {
+	return len(a.Subjects) == 1 && a.Subjects[0] == b.Subjects[0] && a.Replicas == b.Replicas && a.Discard == b.Discard &&
+		a.MaxMsgs == orUnlimited(b.MaxMsgs) && a.MaxBytes == orUnlimited(b.MaxBytes) &&
+		a.MaxMsgsPerSubject == orUnlimited(b.MaxMsgsPerSubject) && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&
+		int64(a.MaxMsgSize) == orUnlimited(int64(b.MaxMsgSize)) && a.MaxAge == b.MaxAge && a.Duplicates == b.Duplicates &&
+		a.AllowDirect == b.AllowDirect && a.AllowAtomicPublish == b.AllowAtomicPublish
+}
+
+func orUnlimited(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// judge tells what waiting may mend (no leader yet, no connection) from what it
+// will not (a setting the server refuses).
+func (t *topology) judge(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%s: %w", what, err)
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.Code >= 400 && api.Code < 500 && api.Code != 404 && api.Code != 408 {
+		return refusal{err}
+	}
+	return err
+}
+
+// consumer finds the consumer of the messages and makes it, and the stream,
+// again where somebody deleted them.
+func (t *topology) consumer(ctx context.Context) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := t.js.Consumer(ctx, contracts.StreamChat, contracts.ConsumerChat)
+	if err == nil {
+		return c, nil
+	}
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("find consumer: %w", err)
+	}
+	t.log.Error().Err(err).Msg("the queue is missing, making it again")
+	if err := t.ensure(ctx); err != nil {
+		return nil, err
+	}
+	return t.js.Consumer(ctx, contracts.StreamChat, contracts.ConsumerChat)
+}
+
+// status counts what is in the queue.
+func (t *topology) status(ctx context.Context) (q contracts.QueueStatus, err error) {
+	c, err := t.js.Consumer(ctx, contracts.StreamChat, contracts.ConsumerChat)
+	if err != nil {
+		return q, fmt.Errorf("read consumer: %w", err)
+	}
+	info := c.CachedInfo()
+	q.Waiting, q.InProgress = info.NumPending, info.NumAckPending
+	dead, err := t.js.Stream(ctx, contracts.StreamDead)
+	if err != nil {
+		return q, fmt.Errorf("read dead letters: %w", err)
+	}
+	q.Dead = dead.CachedInfo().State.Msgs
+	return q, nil
+}

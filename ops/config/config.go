@@ -1,0 +1,166 @@
+// Package config loads the settings of every role: defaults, then the model
+// file, then the configuration file, then the environment, later ones winning.
+// It reports all mistakes at once, each with its place, and never puts a secret
+// into an error; it dials nothing, watches nothing and keeps no global state.
+package config
+
+import "time"
+
+// Config is everything that can be set. Keys are the koanf names joined by
+// dots; Keys lists them with types, defaults and environment names. Paths are
+// relative to the working directory.
+type Config struct {
+	Listen      string `koanf:"listen" doc:"Address of the public HTTP server, as host:port."`
+	AdminListen string `koanf:"admin_listen" doc:"Address of the admin API, as host:port; the host must be loopback. Port 0 picks a free one."`
+	DataDir     string `koanf:"data_dir" doc:"Directory of everything the process stores."`
+	KeysDir     string `koanf:"keys_dir" doc:"Directory of the key files; empty means keys inside data_dir."`
+	Durability  string `koanf:"durability" doc:"When a message counts as stored: fsync (on disk) or os (in the page cache)."`
+
+	NATS    NATS    `koanf:"nats"`
+	Redis   Redis   `koanf:"redis"`
+	Queue   Queue   `koanf:"queue"`
+	Workers Workers `koanf:"workers"`
+	Session Session `koanf:"session"`
+	Reply   Reply   `koanf:"reply"`
+	HTTP    HTTP    `koanf:"http"`
+	Model   Models  `koanf:"model"`
+	Log     Log     `koanf:"log"`
+}
+
+// NATS says which NATS to use.
+type NATS struct {
+	URL               string `koanf:"url" secret:"url" doc:"Servers, separated by commas; empty means embedded."`
+	MonitorURL        string `koanf:"monitor_url" secret:"url" doc:"Monitoring address of the server, for the check that it syncs to disk; empty means no check."`
+	CredsFile         string `koanf:"creds_file" doc:"NATS credentials file (.creds); empty means none."`
+	Replicas          int    `koanf:"replicas" doc:"Copies of each stream: 1, 3 or 5."`
+	AllowUnprovenSync bool   `koanf:"allow_unproven_sync" doc:"Start even if the server's sync setting could not be checked."`
+}
+
+// Redis says which Redis to use.
+type Redis struct {
+	URL string `koanf:"url" secret:"url" doc:"Server, as redis://user:password@host:port/db; empty means embedded."`
+}
+
+// Queue holds the limits and times of the message streams.
+type Queue struct {
+	MaxMessages        int64         `koanf:"max_messages" doc:"Messages a stream holds before new ones are refused."`
+	MaxBytes           int64         `koanf:"max_bytes" doc:"Bytes a stream holds before new messages are refused."`
+	MaxPerConversation int64         `koanf:"max_per_conversation" doc:"Messages of one conversation that may wait."`
+	Duplicates         time.Duration `koanf:"duplicates" doc:"How long the stream itself recognizes a repeated message id."`
+	AckWait            time.Duration `koanf:"ack_wait" doc:"Silence of a worker after which its message is delivered again."`
+	Beat               time.Duration `koanf:"beat" doc:"How often a running message tells the stream that it is alive; at most a third of queue.ack_wait."`
+	Lease              time.Duration `koanf:"lease" doc:"How long a worker owns a conversation without renewing."`
+	BusyDelay          time.Duration `koanf:"busy_delay" doc:"Wait before a message whose conversation is owned by another worker comes again."`
+	MaxAttempts        int           `koanf:"max_attempts" doc:"Runs of one message before it becomes a dead letter."`
+	RetryBase          time.Duration `koanf:"retry_base" doc:"Wait before the second run; doubles with each further one."`
+	RetryMax           time.Duration `koanf:"retry_max" doc:"Longest wait between two runs."`
+	RetryFor           time.Duration `koanf:"retry_for" doc:"Total time one message may be retried."`
+	PurgeEvery         time.Duration `koanf:"purge_every" doc:"How often finished messages are removed from the stream."`
+	MaxAckPending      int           `koanf:"max_ack_pending" doc:"Deliveries that may be outstanding; at least workers.slots."`
+	PublishTimeout     time.Duration `koanf:"publish_timeout" doc:"Longest wait for the stream to confirm a message."`
+}
+
+// Workers sizes the pool.
+type Workers struct {
+	Slots    int           `koanf:"slots" doc:"Messages one process works on at the same time."`
+	SoftStop time.Duration `koanf:"soft_stop" doc:"Time running messages get to finish after a stop signal."`
+}
+
+// Session shapes what the model is told of a conversation.
+type Session struct {
+	TTL        time.Duration `koanf:"ttl" doc:"How long a silent conversation is remembered."`
+	Rounds     int           `koanf:"rounds" doc:"Latest rounds given to the model."`
+	Tokens     int           `koanf:"tokens" doc:"Most tokens of past rounds given to the model."`
+	KeepRounds int           `koanf:"keep_rounds" doc:"Rounds stored per conversation; at least session.rounds."`
+	System     string        `koanf:"system" doc:"System prompt; empty means none."`
+}
+
+// Reply says how long answers are waited for and kept.
+type Reply struct {
+	Cap       time.Duration `koanf:"cap" doc:"Longest time the server lets a request wait before it answers 202."`
+	ResultTTL time.Duration `koanf:"result_ttl" doc:"How long an answer can be fetched; also the window of Idempotency-Key."`
+	DoneTTL   time.Duration `koanf:"done_ttl" doc:"How long a finished message id is remembered; at least reply.result_ttl."`
+}
+
+// HTTP holds the limits of the public server.
+type HTTP struct {
+	MaxBody        int64         `koanf:"max_body" doc:"Largest request body, in bytes."`
+	MaxChars       int           `koanf:"max_chars" doc:"Longest message text, in characters."`
+	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"Time a client has to send its headers."`
+	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send the whole request; at least http.header_timeout."`
+	MaxHeader      int           `koanf:"max_header" doc:"Largest request header, in bytes."`
+	RateLimit      string        `koanf:"rate_limit" doc:"Requests per second and burst of one caller, as 10/20, or off."`
+	TrustedProxies []string      `koanf:"trusted_proxies" doc:"Networks (CIDR) whose X-Forwarded-For is believed."`
+	MaxWaiting     int           `koanf:"max_waiting" doc:"Requests of one process that may wait for an answer."`
+}
+
+// Models is the model section: a file to read, and the keys of that file.
+type Models struct {
+	File  string `koanf:"file" doc:"Path of a model_config.yaml; empty means none. Its keys yield to those given here."`
+	Model `koanf:",squash"`
+}
+
+// Model says which model answers. These are the keys of model_config.yaml.
+type Model struct {
+	Provider          string        `koanf:"model_provider" doc:"Provider: demo, openai, or another one that speaks OpenAI's protocol at endpoint."`
+	Name              string        `koanf:"model" doc:"Model name as the provider knows it; empty means the provider's default."`
+	APIKey            string        `koanf:"api_key" secret:"value" doc:"Key for the provider."`
+	Endpoint          string        `koanf:"endpoint" secret:"url" doc:"Base URL of the provider's API; needed unless model_provider is demo or openai."`
+	MaxTokens         int           `koanf:"max_tokens" doc:"Most tokens of one answer."`
+	Temperature       float64       `koanf:"temperature" doc:"Sampling temperature, from 0 to 2."`
+	Stream            bool          `koanf:"stream" doc:"Ask the provider for a stream of tokens."`
+	FirstTokenTimeout time.Duration `koanf:"first_token_timeout" doc:"Longest wait for the first token; at most timeout."`
+	IdleTimeout       time.Duration `koanf:"idle_timeout" doc:"Longest silence between two tokens."`
+	Timeout           time.Duration `koanf:"timeout" doc:"Longest time of a whole answer."`
+	MaxResponseBytes  int64         `koanf:"max_response_bytes" doc:"Largest answer read from the provider, in bytes."`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `koanf:"level" doc:"Lowest level written: trace, debug, info, warn or error."`
+	Format string `koanf:"format" doc:"Form of a line: json, console, or auto (console on a terminal)."`
+}
+
+// Default is the configuration of a process that is told nothing.
+func Default() Config {
+	return Config{
+		Listen: "127.0.0.1:18789", AdminListen: "127.0.0.1:0", DataDir: "moltbot-data", Durability: "fsync",
+		NATS: NATS{Replicas: 1},
+		Queue: Queue{
+			MaxMessages: 100_000, MaxBytes: 2 << 30, MaxPerConversation: 64, Duplicates: 2 * time.Minute,
+			AckWait: 30 * time.Second, Beat: 10 * time.Second, Lease: 15 * time.Second, BusyDelay: time.Second,
+			MaxAttempts: 5, RetryBase: time.Second, RetryMax: time.Minute, RetryFor: 30 * time.Minute,
+			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, PublishTimeout: 2 * time.Second,
+		},
+		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
+		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200},
+		Reply:   Reply{Cap: 55 * time.Second, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
+		HTTP: HTTP{
+			MaxBody: 65_536, MaxChars: 2048, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+			MaxHeader: 16_384, RateLimit: "10/20", MaxWaiting: 20_000,
+		},
+		Model: Models{Model: DefaultModel()},
+		Log:   Log{Level: "info", Format: "auto"},
+	}
+}
+
+// DefaultModel is the model of a process that is told nothing.
+func DefaultModel() Model {
+	return Model{
+		Provider: "demo", MaxTokens: 1024, Temperature: 0.7, Stream: true,
+		FirstTokenTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, Timeout: 2 * time.Minute,
+		MaxResponseBytes: 1 << 20,
+	}
+}
+
+// String hides the settings, because a careless %v would print the secrets.
+func (Config) String() string { return "configuration (print it with Show)" }
+
+// GoString hides the settings from %#v too.
+func (c Config) GoString() string { return c.String() }
+
+// String hides the settings, because a careless %v would print the API key.
+func (Model) String() string { return "model configuration" }
+
+// GoString hides the settings from %#v too.
+func (m Model) GoString() string { return m.String() }

@@ -1,0 +1,189 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// finding is a mistake in the merged values. The first key is the one to
+// change; the others are those it was compared with.
+type finding struct {
+	keys []string
+	text string
+}
+
+type findings []finding
+
+// want notes text about keys unless ok.
+func (f *findings) want(ok bool, text string, keys ...string) {
+	if !ok {
+		*f = append(*f, finding{keys: keys, text: text})
+	}
+}
+
+// Validate reports everything that is wrong with c at once. Load has done it.
+func (c Config) Validate() error { return report(c.mistakes()) }
+
+// Validate reports everything that is wrong with m at once. LoadModel has done it.
+func (m Model) Validate() error { return report(m.mistakes("")) }
+
+func (c Config) mistakes() []finding {
+	var f findings
+	f.values("", c)
+	f.addresses(c)
+	f.stores(c)
+	f.queue(c.Queue, c.Workers)
+	f.limits(c)
+	f = append(f, c.Model.checks("model.")...)
+	return f
+}
+
+func (m Model) mistakes(prefix string) []finding {
+	var f findings
+	f.values(prefix, m)
+	return append(f, m.checks(prefix)...)
+}
+
+// values holds for every setting of a kind: numbers and times are positive,
+// secrets are what a person meant to paste.
+func (f *findings) values(prefix string, v any) {
+	for _, s := range newBook(v).settings {
+		switch value := s.value.(type) {
+		case int:
+			f.want(value > 0, "must be greater than 0", prefix+s.path)
+		case int64:
+			f.want(value > 0, "must be greater than 0", prefix+s.path)
+		case time.Duration:
+			f.want(value > 0, "must be greater than 0", prefix+s.path)
+		case string:
+			if s.secret != "" {
+				f.want(!strings.ContainsFunc(value, blank), "holds a space or a control character", prefix+s.path)
+				f.want(!strings.Contains(value, mask), "is a masked value, not the secret", prefix+s.path)
+			}
+		}
+	}
+}
+
+func blank(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+
+func (f *findings) addresses(c Config) {
+	_, err := hostPort(c.Listen)
+	f.want(err == nil, "must be host:port, like 127.0.0.1:18789", "listen")
+	host, err := hostPort(c.AdminListen)
+	f.want(err == nil && loopback(host), "must be host:port on loopback, like 127.0.0.1:0", "admin_listen")
+	f.want(c.DataDir != "", "must not be empty", "data_dir")
+	for _, proxy := range c.HTTP.TrustedProxies {
+		network, err := netip.ParsePrefix(proxy)
+		f.want(err == nil, fmt.Sprintf("%.80q is not a network (like 10.0.0.0/8)", proxy), "http.trusted_proxies")
+		f.want(err != nil || network.Bits() > 0, fmt.Sprintf("%q would trust everybody", proxy), "http.trusted_proxies")
+	}
+}
+
+func hostPort(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", err
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return host, err
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (f *findings) stores(c Config) {
+	f.want(oneOf(c.Durability, "fsync", "os"), "must be fsync or os", "durability")
+	for server := range strings.SplitSeq(c.NATS.URL, ",") {
+		f.want(c.NATS.URL == "" || isURL(strings.TrimSpace(server), "nats", "tls", "ws", "wss"),
+			"must be servers like nats://host:4222, separated by commas", "nats.url")
+	}
+	f.want(c.NATS.MonitorURL == "" || isURL(c.NATS.MonitorURL, "http", "https"),
+		"must be a URL like http://host:8222", "nats.monitor_url")
+	f.want(slices.Contains([]int{1, 3, 5}, c.NATS.Replicas), "must be 1, 3 or 5", "nats.replicas")
+	f.want(c.NATS.Replicas <= 1 || c.NATS.URL != "", "needs nats.url: an embedded server is alone", "nats.replicas", "nats.url")
+	f.want(c.NATS.CredsFile == "" || c.NATS.URL != "", "needs nats.url", "nats.creds_file", "nats.url")
+	f.want(c.Redis.URL == "" || isURL(c.Redis.URL, "redis", "rediss", "unix"),
+		"must be a URL like redis://host:6379/0", "redis.url")
+}
+
+// isURL reports whether text is a URL with a host and one of the schemes. The
+// parser's error quotes the text, password and all, so it stays here.
+func isURL(text string, schemes ...string) bool {
+	u, err := url.Parse(text)
+	return err == nil && slices.Contains(schemes, u.Scheme) && (u.Hostname() != "" || u.Scheme == "unix" && u.Path != "")
+}
+
+func oneOf(value string, allowed ...string) bool { return slices.Contains(allowed, value) }
+
+func (f *findings) queue(q Queue, w Workers) {
+	f.want(q.Beat <= q.AckWait/3,
+		fmt.Sprintf("(%s) must be at most a third of queue.ack_wait (%s)", show(q.Beat), show(q.AckWait)),
+		"queue.beat", "queue.ack_wait")
+	f.want(q.RetryBase <= q.RetryMax,
+		fmt.Sprintf("(%s) must be at most queue.retry_max (%s)", show(q.RetryBase), show(q.RetryMax)),
+		"queue.retry_base", "queue.retry_max")
+	f.want(q.RetryMax <= q.RetryFor,
+		fmt.Sprintf("(%s) must be at most queue.retry_for (%s)", show(q.RetryMax), show(q.RetryFor)),
+		"queue.retry_max", "queue.retry_for")
+	f.want(q.MaxPerConversation <= q.MaxMessages,
+		fmt.Sprintf("(%d) must be at most queue.max_messages (%d)", q.MaxPerConversation, q.MaxMessages),
+		"queue.max_per_conversation", "queue.max_messages")
+	f.want(q.MaxAckPending >= w.Slots,
+		fmt.Sprintf("(%d) must be at least workers.slots (%d)", q.MaxAckPending, w.Slots),
+		"queue.max_ack_pending", "workers.slots")
+}
+
+func (f *findings) limits(c Config) {
+	f.want(c.Session.KeepRounds >= c.Session.Rounds,
+		fmt.Sprintf("(%d) must be at least session.rounds (%d)", c.Session.KeepRounds, c.Session.Rounds),
+		"session.keep_rounds", "session.rounds")
+	f.want(c.Reply.DoneTTL >= c.Reply.ResultTTL,
+		fmt.Sprintf("(%s) must be at least reply.result_ttl (%s)", show(c.Reply.DoneTTL), show(c.Reply.ResultTTL)),
+		"reply.done_ttl", "reply.result_ttl")
+	f.want(c.HTTP.ReadTimeout >= c.HTTP.HeaderTimeout,
+		fmt.Sprintf("(%s) must be at least http.header_timeout (%s)", show(c.HTTP.ReadTimeout), show(c.HTTP.HeaderTimeout)),
+		"http.read_timeout", "http.header_timeout")
+	_, _, err := c.HTTP.Rate()
+	f.want(err == nil, "must be requests per second and burst, like 10/20, or off", "http.rate_limit")
+	f.want(oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"),
+		"must be trace, debug, info, warn or error", "log.level")
+	f.want(oneOf(c.Log.Format, "auto", "json", "console"), "must be auto, json or console", "log.format")
+}
+
+// Rate is RateLimit as numbers: requests per second and burst, both 0 for off.
+func (h HTTP) Rate() (perSecond, burst int, err error) {
+	if h.RateLimit == "off" {
+		return 0, 0, nil
+	}
+	left, right, _ := strings.Cut(h.RateLimit, "/")
+	perSecond, err1 := strconv.Atoi(left)
+	burst, err2 := strconv.Atoi(right)
+	if err1 != nil || err2 != nil || perSecond < 1 || burst < 1 {
+		return 0, 0, errors.New("rate limit is not like 10/20 or off")
+	}
+	return perSecond, burst, nil
+}
+
+func (m Model) checks(prefix string) []finding {
+	var f findings
+	f.want(m.Provider != "", "must not be empty", prefix+"model_provider")
+	f.want(m.Endpoint != "" || oneOf(m.Provider, "", "demo", "openai"),
+		fmt.Sprintf("is needed for model_provider %.80q", m.Provider), prefix+"endpoint", prefix+"model_provider")
+	f.want(m.Endpoint == "" || isURL(m.Endpoint, "http", "https"),
+		"must be a URL like https://host/v1", prefix+"endpoint")
+	f.want(m.Temperature >= 0 && m.Temperature <= 2, "must be from 0 to 2", prefix+"temperature") // false for NaN
+	f.want(m.FirstTokenTimeout <= m.Timeout,
+		fmt.Sprintf("(%s) must be at most timeout (%s)", show(m.FirstTokenTimeout), show(m.Timeout)),
+		prefix+"first_token_timeout", prefix+"timeout")
+	return f
+}

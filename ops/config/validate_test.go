@@ -1,0 +1,86 @@
+package config
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestValidate(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Fatalf("the defaults: %v", err)
+	}
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		want   string // empty: accepted
+	}{
+		"listen without port":   {func(c *Config) { c.Listen = "localhost" }, "listen: must be host:port"},
+		"listen port":           {func(c *Config) { c.Listen = ":65536" }, "listen: must be host:port"},
+		"listen everywhere":     {func(c *Config) { c.Listen = ":18789" }, ""},
+		"admin everywhere":      {func(c *Config) { c.AdminListen = ":1" }, "admin_listen: must be host:port on loopback"},
+		"admin on a network":    {func(c *Config) { c.AdminListen = "10.0.0.1:1" }, "admin_listen: must be host:port on loopback"},
+		"admin by name":         {func(c *Config) { c.AdminListen = "evil.example:1" }, "admin_listen: must be host:port on loopback"},
+		"admin IPv6":            {func(c *Config) { c.AdminListen = "[::1]:1" }, ""},
+		"no data directory":     {func(c *Config) { c.DataDir = "" }, "data_dir: must not be empty"},
+		"durability":            {func(c *Config) { c.Durability = "none" }, "durability: must be fsync or os"},
+		"NATS scheme":           {func(c *Config) { c.NATS.URL = "http://a" }, "nats.url: must be servers"},
+		"NATS second server":    {func(c *Config) { c.NATS.URL = "nats://a,b:1" }, "nats.url: must be servers"},
+		"NATS cluster":          {func(c *Config) { c.NATS.URL, c.NATS.Replicas = "nats://a:1,tls://b:2", 3 }, ""},
+		"replicas alone":        {func(c *Config) { c.NATS.Replicas = 3 }, "nats.replicas: needs nats.url"},
+		"replicas even":         {func(c *Config) { c.NATS.URL, c.NATS.Replicas = "nats://a", 2 }, "nats.replicas: must be 1, 3 or 5"},
+		"credentials alone":     {func(c *Config) { c.NATS.CredsFile = "x" }, "nats.creds_file: needs nats.url"},
+		"monitor":               {func(c *Config) { c.NATS.MonitorURL = "a:8222" }, "nats.monitor_url: must be a URL"},
+		"Redis":                 {func(c *Config) { c.Redis.URL = "localhost:6379" }, "redis.url: must be a URL"},
+		"Redis socket":          {func(c *Config) { c.Redis.URL = "unix:///run/redis.sock" }, ""},
+		"beat":                  {func(c *Config) { c.Queue.Beat = 11 * time.Second }, "queue.beat: (11s) must be at most a third of queue.ack_wait (30s)"},
+		"beat at its limit":     {func(c *Config) { c.Queue.Beat = 10 * time.Second }, ""},
+		"retry base":            {func(c *Config) { c.Queue.RetryBase = time.Hour }, "queue.retry_base: (1h) must be at most queue.retry_max (1m)"},
+		"retry max":             {func(c *Config) { c.Queue.RetryMax = time.Hour }, "queue.retry_max: (1h) must be at most queue.retry_for (30m)"},
+		"conversation":          {func(c *Config) { c.Queue.MaxMessages = 63 }, "queue.max_per_conversation: (64) must be at most"},
+		"pending":               {func(c *Config) { c.Workers.Slots = 20_001 }, "queue.max_ack_pending: (20000) must be at least workers.slots (20001)"},
+		"zero slots":            {func(c *Config) { c.Workers.Slots = 0 }, "workers.slots: must be greater than 0"},
+		"negative bytes":        {func(c *Config) { c.Queue.MaxBytes = -1 }, "queue.max_bytes: must be greater than 0"},
+		"zero time":             {func(c *Config) { c.Session.TTL = 0 }, "session.ttl: must be greater than 0"},
+		"keep":                  {func(c *Config) { c.Session.KeepRounds = 9 }, "session.keep_rounds: (9) must be at least session.rounds (10)"},
+		"done":                  {func(c *Config) { c.Reply.DoneTTL = time.Minute }, "reply.done_ttl: (1m) must be at least reply.result_ttl (1h)"},
+		"read":                  {func(c *Config) { c.HTTP.ReadTimeout = time.Second }, "http.read_timeout: (1s) must be at least"},
+		"rate":                  {func(c *Config) { c.HTTP.RateLimit = "10" }, "http.rate_limit: must be"},
+		"rate zero":             {func(c *Config) { c.HTTP.RateLimit = "10/0" }, "http.rate_limit: must be"},
+		"rate off":              {func(c *Config) { c.HTTP.RateLimit = "off" }, ""},
+		"proxy":                 {func(c *Config) { c.HTTP.TrustedProxies = []string{"10.0.0.1"} }, "http.trusted_proxies: \"10.0.0.1\" is not a network"},
+		"proxy everybody":       {func(c *Config) { c.HTTP.TrustedProxies = []string{"::/0"} }, "http.trusted_proxies: \"::/0\" would trust everybody"},
+		"level":                 {func(c *Config) { c.Log.Level = "INFO" }, "log.level: must be"},
+		"format":                {func(c *Config) { c.Log.Format = "text" }, "log.format: must be"},
+		"endpoint needed":       {func(c *Config) { c.Model.Provider = "azure" }, "model.endpoint: is needed for model_provider \"azure\""},
+		"endpoint":              {func(c *Config) { c.Model.Endpoint = "host/v1" }, "model.endpoint: must be a URL"},
+		"openai needs none":     {func(c *Config) { c.Model.Provider = "openai" }, ""},
+		"no provider":           {func(c *Config) { c.Model.Provider = "" }, "model.model_provider: must not be empty"},
+		"temperature":           {func(c *Config) { c.Model.Temperature = -0.1 }, "model.temperature: must be from 0 to 2"},
+		"temperature NaN":       {func(c *Config) { c.Model.Temperature = math.NaN() }, "model.temperature: must be from 0 to 2"},
+		"first token":           {func(c *Config) { c.Model.FirstTokenTimeout = time.Hour }, "model.first_token_timeout: (1h) must be at most timeout (2m)"},
+		"key with a line break": {func(c *Config) { c.Model.APIKey = "a\r\nX: b" }, "model.api_key: holds a space or a control character"},
+		"masked key":            {func(c *Config) { c.Model.APIKey = mask }, "model.api_key: is a masked value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := Default()
+			tt.change(&c)
+			err := c.Validate()
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || strings.Count(err.Error(), "\n") > 0):
+				t.Errorf("got  %v\nwant just %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRate(t *testing.T) {
+	if perSecond, burst, err := (HTTP{RateLimit: "10/20"}).Rate(); perSecond != 10 || burst != 20 || err != nil {
+		t.Errorf("Rate = %d, %d, %v", perSecond, burst, err)
+	}
+	if perSecond, burst, err := (HTTP{RateLimit: "off"}).Rate(); perSecond != 0 || burst != 0 || err != nil {
+		t.Errorf("Rate off = %d, %d, %v", perSecond, burst, err)
+	}
+}

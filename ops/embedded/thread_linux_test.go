@@ -1,0 +1,5 @@
+package embedded
+
+import "syscall"
+
+func threadID() int { return syscall.Gettid() }

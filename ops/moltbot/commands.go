@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"moltbot/contracts"
+	"moltbot/ops/app"
+	"moltbot/ops/config"
+	"moltbot/ops/keyring"
+)
+
+type tokenCmd struct {
+	Days    int      `short:"d" default:"365" help:"Days until it expires."`
+	User    string   `short:"u" required:"" placeholder:"USER" help:"Whom it speaks for."`
+	Scope   []string `default:"chat" help:"chat, admin, or both with a comma between."`
+	DataDir string   `name:"data-dir" placeholder:"DIR" help:"Data directory whose keys sign it."`
+	JSON    bool     `help:"Print JSON."`
+}
+
+// Run signs the token: through the running process where there is one, else
+// with the key files.
+func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
+	conf, err := flags{DataDir: t.DataDir}.load(c)
+	if err != nil {
+		return err
+	}
+	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope}
+	var reply contracts.TokenReply
+	keys, err := keyring.Open(ctx, app.KeysDir(conf), keyring.Options{ReadOnlySecrets: conf.KeysDir != ""})
+	switch {
+	case err == nil:
+		reply, err = app.MintToken(keys, ask)
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+		if e := admin(ctx, conf, http.MethodPost, "/admin/token", ask, &reply); e != nil {
+			return errors.Join(err, e)
+		}
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("make a token: %w", err)
+	}
+	if t.JSON {
+		return printJSON(out.out, reply)
+	}
+	fmt.Fprintln(out.out, reply.Token)
+	fmt.Fprintf(out.err, "user %s, scope %s, expires %s\n", reply.User, strings.Join(reply.Scopes, " "), reply.Expires.Format(time.DateOnly))
+	return nil
+}
+
+type statusCmd struct {
+	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of the process."`
+	JSON    bool   `help:"Print JSON."`
+}
+
+// Run asks the running process.
+func (s *statusCmd) Run(ctx context.Context, c *cli, out *console) error {
+	conf, err := flags{DataDir: s.DataDir}.load(c)
+	if err != nil {
+		return err
+	}
+	var r contracts.AdminStatus
+	if err := admin(ctx, conf, http.MethodGet, "/admin/status", nil, &r); err != nil {
+		return err
+	}
+	if s.JSON {
+		return printJSON(out.out, r)
+	}
+	fmt.Fprintf(out.out, "moltbot %s, node %s, roles %s, up %s\n", r.Version, r.Node, strings.Join(r.Roles, "+"), time.Duration(r.Uptime)*time.Second)
+	fmt.Fprintf(out.out, "store    %s\nmodel    %s\n", r.Store, r.Model)
+	fmt.Fprintf(out.out, "queue    %d waiting, %d in progress, %d dead letters\n", r.Queue.Waiting, r.Queue.InProgress, r.Queue.Dead)
+	fmt.Fprintf(out.out, "workers  %d of %d slots in use\nrequests %d waiting\n", r.SlotsUse, r.Slots, r.Waiting)
+	names := make([]string, 0, len(r.Checks))
+	for name := range r.Checks {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(out.out, "%-8s %s\n", name, r.Checks[name])
+	}
+	return nil
+}
+
+// admin calls the admin API of the process on conf's data directory.
+func admin(ctx context.Context, conf config.Config, method, path string, ask, into any) error {
+	file, err := app.ReadAdmin(conf.DataDir)
+	if err != nil {
+		return fmt.Errorf("no process seems to run on %s (its %s cannot be read): %w", conf.DataDir, app.AdminFile, err)
+	}
+	var body io.Reader
+	if ask != nil {
+		b, err := json.Marshal(ask)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, file.URL+path, body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+file.Token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("the process on %s does not answer: %w", conf.DataDir, err)
+	}
+	defer func() { _ = res.Body.Close() }() // read only
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if res.StatusCode != http.StatusOK {
+		var p contracts.Problem
+		if json.Unmarshal(b, &p) != nil {
+			return fmt.Errorf("the process answered %s", res.Status)
+		}
+		return fmt.Errorf("%s (%s, request %s)", p.Detail, p.Code, p.RequestID)
+	}
+	return json.Unmarshal(b, into)
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+type keyCmd struct {
+	Init keyInitCmd `cmd:"" help:"Make the key files that a deployment needs, where they are missing."`
+}
+
+type keyInitCmd struct {
+	Dir string `arg:"" optional:"" help:"Directory of the keys (default: keys in the data directory)."`
+}
+
+// Run makes the files; it never replaces one.
+func (k *keyInitCmd) Run(c *cli, out *console) error {
+	dir := k.Dir
+	if dir == "" {
+		conf, err := flags{}.load(c)
+		if err != nil {
+			return err
+		}
+		dir = app.KeysDir(conf)
+	}
+	if err := keyring.Init(dir); err != nil {
+		return err
+	}
+	fmt.Fprintf(out.out, "keys are in %s: every process of the deployment needs the same files; back them up, conversations cannot be read without them\n", dir)
+	return nil
+}
+
+type configCmd struct {
+	Show      configShowCmd      `cmd:"" help:"Print the effective configuration; secrets are masked."`
+	Check     configCheckCmd     `cmd:"" help:"Check the configuration and say what is wrong, with file and line."`
+	Reference configReferenceCmd `cmd:"" help:"Print every setting with its default and environment variable."`
+}
+
+type configShowCmd struct {
+	Format string `enum:"yaml,json" default:"yaml" help:"yaml or json."`
+}
+
+// Run prints what the process would run with.
+func (s *configShowCmd) Run(c *cli, out *console) error {
+	conf, err := flags{}.load(c)
+	if err != nil {
+		return err
+	}
+	return conf.Show(out.out, s.Format)
+}
+
+type configCheckCmd struct{}
+
+// Run only loads.
+func (configCheckCmd) Run(c *cli, out *console) error {
+	if _, err := (flags{}).load(c); err != nil {
+		return err
+	}
+	fmt.Fprintln(out.out, "the configuration is in order")
+	return nil
+}
+
+type configReferenceCmd struct{}
+
+// Run prints the reference as Markdown; ops/docs/configuration.md is its output.
+func (configReferenceCmd) Run(out *console) error {
+	fmt.Fprint(out.out, "| Key | Default | Environment | Meaning |\n|---|---|---|---|\n")
+	for _, k := range config.Keys() {
+		def := ""
+		if k.Default != "" {
+			def = "`" + k.Default + "`"
+		}
+		fmt.Fprintf(out.out, "| `%s` | %s | `%s` | %s |\n", k.Path, def, k.Env, k.Doc)
+	}
+	return nil
+}
+
+type versionCmd struct{}
+
+// Run prints the version and what it was built with.
+func (versionCmd) Run(out *console) error {
+	info, _ := debug.ReadBuildInfo()
+	goVersion := "unknown"
+	if info != nil {
+		goVersion = info.GoVersion
+	}
+	fmt.Fprintf(out.out, "moltbot %s (%s)\n", version(), goVersion)
+	return nil
+}
+
+// version is the module version of a release, or the commit of a build from source.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "devel-" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "devel"
+}

@@ -1,0 +1,80 @@
+// Command moltbot is the whole product in one binary: everything on one machine
+// with "up", the roles one by one with "serve", and the operator's commands. It
+// turns the command line into options and errors into an exit code, no more.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// After the first signal the default handling is back, so that a second one
+	// ends a drain that takes too long.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// cli is the command line.
+type cli struct {
+	File string `name:"config" short:"c" placeholder:"FILE" env:"MOLTBOT_CONFIG" help:"Configuration file (YAML). MOLTBOT_* variables override it."`
+
+	Up      upCmd      `cmd:"" help:"Run everything on this machine: NATS embedded, Redis beside it."`
+	Serve   serveCmd   `cmd:"" help:"Run one role against an outside NATS and Redis."`
+	Token   tokenCmd   `cmd:"" help:"Make an access token."`
+	Status  statusCmd  `cmd:"" help:"Show the state of the process that runs on this data directory."`
+	Key     keyCmd     `cmd:"" help:"Key material."`
+	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// console is where a command writes.
+type console struct {
+	out, err io.Writer
+}
+
+// exit carries the exit code that kong asks for (after --help) out of its parser.
+type exit int
+
+func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
+	defer func() {
+		if e, ok := recover().(exit); ok {
+			code = int(e)
+		}
+	}()
+	var c cli
+	parser, err := kong.New(&c, kong.Name("moltbot"), kong.Writers(out, errOut),
+		kong.Description("The chat-bot back end that never loses, doubles or reorders a message."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Exit(func(n int) { panic(exit(n)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&console{out, errOut}, &c))
+	if err != nil {
+		fmt.Fprintln(errOut, "moltbot:", err)
+		return exitFailure
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(errOut, "moltbot: %v\ntry \"moltbot --help\"\n", err)
+		return exitUsage
+	}
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintln(errOut, "moltbot:", err)
+		return exitFailure
+	}
+	return exitOK
+}

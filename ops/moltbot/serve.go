@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"moltbot/ops/app"
+	"moltbot/ops/config"
+	"moltbot/ops/observe"
+)
+
+// flags are the settings that the command line may override.
+type flags struct {
+	DataDir    string `name:"data-dir" placeholder:"DIR" help:"Where keys, streams and conversations are kept."`
+	Listen     string `placeholder:"ADDR" help:"Address of the HTTP API (default 127.0.0.1:18789)."`
+	Durability string `placeholder:"fsync|os" help:"When a message counts as stored."`
+	RateLimit  string `name:"rate-limit" placeholder:"10/20|off" help:"Requests per second and burst of one caller."`
+	Slots      int    `help:"Messages worked on at the same time."`
+	LogLevel   string `name:"log-level" placeholder:"LEVEL" help:"trace, debug, info, warn or error."`
+	LogFormat  string `name:"log-format" placeholder:"FORM" help:"json, console or auto."`
+}
+
+// load reads the configuration and lets the command line win.
+func (f flags) load(c *cli) (config.Config, error) {
+	conf, err := config.Load(c.File, environ())
+	if err != nil {
+		return conf, err
+	}
+	set(&conf.DataDir, f.DataDir)
+	set(&conf.Listen, f.Listen)
+	set(&conf.Durability, f.Durability)
+	set(&conf.HTTP.RateLimit, f.RateLimit)
+	set(&conf.Log.Level, f.LogLevel)
+	set(&conf.Log.Format, f.LogFormat)
+	if f.Slots > 0 {
+		conf.Workers.Slots = f.Slots
+	}
+	return conf, conf.Validate()
+}
+
+func set(to *string, from string) {
+	if from != "" {
+		*to = from
+	}
+}
+
+// environ is the environment without the variable that names the file itself.
+func environ() []string {
+	var out []string
+	for _, kv := range os.Environ() {
+		if len(kv) < 15 || kv[:15] != "MOLTBOT_CONFIG=" {
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
+type upCmd struct {
+	flags
+}
+
+// startWait bounds how long "up" waits for its own parts.
+const startWait = 30 * time.Second
+
+// Run starts everything, says how to use it, and runs until a signal.
+func (u *upCmd) Run(ctx context.Context, c *cli, out *console) error {
+	conf, err := u.load(c)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	a, err := app.New(ctx, app.Options{
+		Config: conf, Roles: []string{app.RoleIngress, app.RoleWorkers}, Embedded: true, Version: version(),
+		Log: observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format}),
+	})
+	if err != nil {
+		return err
+	}
+	return runWith(ctx, a, func() error { return greet(out, a, conf, time.Since(began)) })
+}
+
+// runWith runs a and calls ready once it is.
+func runWith(ctx context.Context, a *app.App, ready func() error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-a.Ready():
+	case <-time.After(startWait):
+		stop()
+		return fmt.Errorf("not ready within %s: %w", startWait, <-done)
+	}
+	if err := ready(); err != nil {
+		stop()
+		<-done
+		return err
+	}
+	return <-done
+}
+
+func greet(out *console, a *app.App, conf config.Config, took time.Duration) error {
+	token, err := a.Token("owner", 365, "chat")
+	if err != nil {
+		return fmt.Errorf("make a token: %w", err)
+	}
+	kind, warning := a.Store()
+	fmt.Fprintf(out.out, "\nmoltbot %s is ready on http://%s (%d ms)\n", version(), a.Address(), took.Milliseconds())
+	fmt.Fprintf(out.out, "  data   %s   store  %s   model  %s\n", conf.DataDir, kind, conf.Model.Provider)
+	if warning != "" {
+		fmt.Fprintf(out.out, "  note   %s\n", warning)
+	}
+	if conf.Model.Provider == "demo" {
+		fmt.Fprintln(out.out, "  note   the demo model answers; name a real one with model_provider, endpoint and api_key in the configuration")
+	}
+	fmt.Fprintf(out.out, "\ntoken (365 days, user \"owner\"):\n%s\n\ntry it:\ncurl -sS http://%s/api/chat -H \"Content-Type: application/json\" -d '{\"message\":\"hello\",\"session_id\":\"first\",\"token\":\"%s\"}'\n\n",
+		token, a.Address(), token)
+	return nil
+}
+
+type serveCmd struct {
+	Role string `arg:"" enum:"ingress,workers,all" help:"ingress, workers or all."`
+	flags
+}
+
+// Run runs the role until a signal.
+func (s *serveCmd) Run(ctx context.Context, c *cli, out *console) error {
+	conf, err := s.load(c)
+	if err != nil {
+		return err
+	}
+	roles := []string{s.Role}
+	if s.Role == "all" {
+		roles = []string{app.RoleIngress, app.RoleWorkers}
+	}
+	a, err := app.New(ctx, app.Options{
+		Config: conf, Roles: roles, Version: version(),
+		Log: observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format, Role: s.Role}),
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}

@@ -1,0 +1,62 @@
+package workers
+
+import (
+	"context"
+	"sync"
+)
+
+// gate is a number of slots that can be changed while they are in use. Shrinking
+// takes nothing from who has a slot; it only gives no new ones.
+type gate struct {
+	mu    sync.Mutex
+	limit int
+	used  int
+	wake  chan struct{} // closed and renewed whenever a slot may have become free
+}
+
+func newGate(limit int) *gate { return &gate{limit: limit, wake: make(chan struct{})} }
+
+// acquire waits for at least one slot and takes up to most. It gives 0 when ctx
+// ends first.
+func (g *gate) acquire(ctx context.Context, most int) int {
+	for {
+		g.mu.Lock()
+		if n := min(g.limit-g.used, most); n > 0 {
+			g.used += n
+			g.mu.Unlock()
+			return n
+		}
+		wake := g.wake
+		g.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-wake:
+		}
+	}
+}
+
+func (g *gate) release(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.used -= n
+	g.signal()
+}
+
+func (g *gate) setLimit(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit = n
+	g.signal()
+}
+
+func (g *gate) state() (limit, used int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.limit, g.used
+}
+
+func (g *gate) signal() {
+	close(g.wake)
+	g.wake = make(chan struct{})
+}

@@ -1,0 +1,111 @@
+package mailbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"moltbot/contracts"
+)
+
+// message is one message as it lies in the stream.
+type message struct {
+	seq  uint64
+	data []byte
+}
+
+// errNoHead says that the leader knows of no message after a sequence.
+var errNoHead = errors.New("no message waits")
+
+// head finds the first message of subject after last. own is the delivered
+// message while it is not settled; its bytes are used when it is the answer.
+//
+// The reading rule: a direct get may be answered by a replica that lags. One
+// that shows our own message and nothing before it has nothing before it,
+// because replicas apply in order. Any other answer proves nothing, and the
+// leader is asked (facts/engines.md 11: believing it lost 11 messages).
+func (m *Mailbox) head(ctx context.Context, subject string, last uint64, own *message) (message, error) {
+	if own != nil && own.seq > last {
+		seq, err := m.directSeq(ctx, subject, last+1)
+		if err == nil && seq == own.seq {
+			return *own, nil
+		}
+	}
+	return m.leaderGet(ctx, subject, last+1)
+}
+
+// directSeq asks any replica for the sequence of the first message of subject
+// at or after from.
+func (m *Mailbox) directSeq(ctx context.Context, subject string, from uint64) (uint64, error) {
+	msg, err := m.request(ctx, "$JS.API.DIRECT.GET."+m.o.Stream, getRequest{Seq: from, NextFor: subject})
+	if err != nil {
+		return 0, err
+	}
+	if s := msg.Header.Get("Status"); s != "" && s != "200" {
+		return 0, errNoHead
+	}
+	return strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+}
+
+type getRequest struct {
+	Seq     uint64 `json:"seq"`
+	NextFor string `json:"next_by_subj"`
+}
+
+type getResponse struct {
+	Error   *jetstream.APIError `json:"error"`
+	Message *struct {
+		Seq     uint64 `json:"seq"`
+		Subject string `json:"subject"`
+		Data    []byte `json:"data"`
+	} `json:"message"`
+}
+
+// leaderGet asks the leader. nats.go's GetMsg always goes direct once the
+// stream allows it, so the request is made by hand.
+func (m *Mailbox) leaderGet(ctx context.Context, subject string, from uint64) (message, error) {
+	msg, err := m.request(ctx, "$JS.API.STREAM.MSG.GET."+m.o.Stream, getRequest{Seq: from, NextFor: subject})
+	if err != nil {
+		return message{}, err
+	}
+	var r getResponse
+	if err := json.Unmarshal(msg.Data, &r); err != nil {
+		return message{}, queueError("read head", err)
+	}
+	switch {
+	case r.Error != nil && r.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return message{}, errNoHead
+	case r.Error != nil:
+		return message{}, queueError("read head", r.Error)
+	case r.Message == nil || r.Message.Subject != subject || r.Message.Seq < from:
+		return message{}, queueError("read head", errors.New("the broker answered with another message"))
+	}
+	return message{seq: r.Message.Seq, data: r.Message.Data}, nil
+}
+
+func (m *Mailbox) request(ctx context.Context, subject string, r getRequest) (*nats.Msg, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode head request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.o.CallTimeout)
+	defer cancel()
+	msg, err := m.o.Conn.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return nil, queueError("read head", err)
+	}
+	return msg, nil
+}
+
+// queueError marks a failure of the broker: not the message's fault.
+func queueError(step string, err error) error {
+	return &contracts.Error{
+		Code: contracts.CodeQueueDown, Message: "the queue is not available",
+		Retryable: true, Err: fmt.Errorf("nats: %s: %w", step, err),
+	}
+}

@@ -1,0 +1,303 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"moltbot/contracts"
+)
+
+// holding is a conversation in the hands of this worker.
+type holding struct {
+	conversation string
+	subject      string
+	token        string
+	created      int64
+
+	delivery  jetstream.Msg
+	delivered uint64
+	own       *message // the delivered message; nil once it is finished
+	ownID     string
+	settled   bool // the delivery was acknowledged or given back
+
+	first   *begun // begin's answer, until its attempt is used or taken back
+	fence   int64
+	last    uint64 // the search for the next head starts behind it
+	reached uint64 // last sequence found finished, to be recorded on release
+	want    uint64 // some delivery up to here found us busy
+	stop    uint64
+}
+
+// hold runs the conversation's messages until nothing is wanted any more. It
+// keeps the lease and the delivery alive while it does.
+func (m *Mailbox) hold(take, work context.Context, h *holding) (Handled, error) {
+	run, stopBeats := m.keepAlive(work, h)
+	defer stopBeats()
+	if err := m.flush(work, h, h.first.out); err != nil {
+		return m.holdOutbox(h, Task{ID: h.ownID}, err)
+	}
+	for {
+		if take.Err() != nil {
+			return m.giveBack(h)
+		}
+		msg, err := m.head(work, h.subject, h.last, h.own)
+		switch {
+		case errors.Is(err, errNoHead):
+			if more, handled, err := m.leave(work, h); !more {
+				return handled, err
+			}
+			continue
+		case err != nil:
+			return m.giveUp(h, "", err)
+		}
+		next, handled, err := m.runHead(run, work, h, msg)
+		if !next {
+			return handled, err
+		}
+	}
+}
+
+// runHead brings one message to its end. next says that we still hold the
+// conversation and that something behind the message is wanted.
+func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (next bool, _ Handled, _ error) {
+	t, s, failed, err := m.prepare(work, h, msg)
+	switch {
+	case err != nil:
+		handled, err := m.giveUp(h, "", err)
+		return false, handled, err
+	case s == stateFenced:
+		return false, HandledRefused, nil // the fence is somebody else's: they settle it
+	case s == stateLost:
+		m.nak(h, m.o.BusyDelay) // Redis was emptied under us: begin again
+		return false, HandledGiven, nil
+	case s == stateFinished:
+		m.passed(work, h, t)
+		return true, "", nil
+	}
+	o, err := m.attempt(run, h, t)
+	if err != nil {
+		if run.Err() != nil {
+			handled, err := m.interrupted(run, h, t)
+			return false, handled, err
+		}
+		final := m.verdict(t, failed, err)
+		if final == nil {
+			handled, err := m.retryLater(work, h, t, failed, err)
+			return false, handled, err
+		}
+		if final.Code == contracts.CodeDead {
+			if err := m.bury(work, h, t, final); err != nil {
+				handled, err := m.giveUp(h, t.ID, err)
+				return false, handled, err
+			}
+		}
+		o = m.o.Runner.Fail(t, final)
+	}
+	return m.finish(work, h, t, o, stoppedByUser(err))
+}
+
+// prepare counts the attempt and gathers what the run needs.
+func (m *Mailbox) prepare(ctx context.Context, h *holding, msg message) (Task, state, failures, error) {
+	id, raw := m.identify(h, msg)
+	t := m.task(h, msg, id)
+	t.Raw = raw
+	if b := h.first; b != nil && id == h.ownID {
+		h.first = nil
+		if b.finished {
+			return t, stateFinished, failures{}, nil
+		}
+		t.Context, t.Epoch, t.Attempt = b.turns, b.epoch, b.tries
+		return t, stateGo, b.failed, nil
+	}
+	undo := ""
+	if h.first != nil && !h.first.finished {
+		undo = h.ownID
+	}
+	c, err := m.box.claim(ctx, h, id, undo)
+	if err != nil {
+		return t, "", failures{}, err
+	}
+	h.first = nil
+	t.Context, t.Epoch, t.Attempt = c.turns, c.epoch, c.tries
+	return t, c.state, c.failed, nil
+}
+
+// attempt runs the message, unless it is to be stopped or was tried too often.
+func (m *Mailbox) attempt(ctx context.Context, h *holding, t Task) (o Outcome, err error) {
+	switch {
+	case t.Raw:
+		return Outcome{}, dead("the message cannot be read", nil)
+	case t.Sequence <= h.stop:
+		return Outcome{}, &contracts.Error{Code: contracts.CodeStopped, Message: "stopped by the user"}
+	case t.Attempt > m.o.MaxAttempts:
+		return Outcome{}, dead(fmt.Sprintf("no answer after %d attempts", m.o.MaxAttempts), nil)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("run panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return m.o.Runner.Run(ctx, t)
+}
+
+// finish commits the outcome, stores what is to be sent, replies and settles.
+func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, stopped bool) (next bool, _ Handled, _ error) {
+	c, err := m.commit(work, h, t, &o, stopped)
+	if err != nil {
+		// The run is paid for, but its end is not recorded: it may run again.
+		handled, err := m.giveUp(h, t.ID, err)
+		return false, handled, err
+	}
+	switch c.state {
+	case stateFenced, stateLost:
+		return false, HandledRefused, nil
+	case stateFinished:
+		m.passed(work, h, t)
+		return true, "", nil
+	}
+	m.crash("committed")
+	h.last, h.reached, h.want = t.Sequence, t.Sequence, c.want
+	if c.state == stateMore && (len(o.Out) > 0 || c.want <= t.Sequence) {
+		if err := m.flushStored(work, h); err != nil {
+			handled, err := m.holdOutbox(h, t, err)
+			return false, handled, err
+		}
+	}
+	m.o.Runner.Reply(work, t, o)
+	m.crash("replied")
+	m.settleOwn(h, t.Sequence)
+	m.tidy(t, c.kept)
+	if c.state == stateReleased {
+		return false, HandledDone, nil
+	}
+	if h.want > h.last {
+		return true, "", nil
+	}
+	more, handled, err := m.leave(work, h)
+	return more, handled, err
+}
+
+// commit finishes the message. When the box vanished (Redis was emptied) it
+// begins again and keeps the answer; when the user stopped the message in the
+// meantime, the stop becomes its outcome.
+func (m *Mailbox) commit(work context.Context, h *holding, t Task, o *Outcome, stopped bool) (committed, error) {
+	c, err := m.box.commit(work, h, t, *o, stopped)
+	if err == nil && c.state == stateStopped {
+		*o = m.o.Runner.Fail(t, &contracts.Error{Code: contracts.CodeStopped, Message: "stopped by the user"})
+		c, err = m.box.commit(work, h, t, *o, true)
+	}
+	if err != nil || c.state != stateLost {
+		return c, err
+	}
+	b, err := m.box.begin(work, wakeup{
+		conversation: h.conversation, id: t.ID, seq: t.Sequence, created: h.created, token: h.token,
+	})
+	if err != nil {
+		return c, err
+	}
+	switch b.state {
+	case stateFinished:
+		return committed{state: stateFinished}, nil
+	case stateBusy:
+		return committed{state: stateFenced}, nil
+	}
+	h.fence = b.fence
+	t.Epoch = b.epoch
+	m.o.Log.Warn().Str("conversation", h.conversation).Msg("the conversation's record was lost in the store and begun again")
+	return m.box.commit(work, h, t, *o, stopped)
+}
+
+// passed goes on behind a message that turned out to be finished.
+func (m *Mailbox) passed(ctx context.Context, h *holding, t Task) {
+	h.last, h.reached = t.Sequence, t.Sequence
+	if h.own != nil && h.own.seq == t.Sequence {
+		m.replyAgain(ctx, h)
+	}
+	m.settleOwn(h, t.Sequence)
+}
+
+func (m *Mailbox) settleOwn(h *holding, seq uint64) {
+	if h.own != nil && h.own.seq == seq {
+		m.ack(h)
+		h.own = nil
+	}
+}
+
+// leave releases the conversation unless something newer is wanted. It is
+// called when nothing waits behind last.
+func (m *Mailbox) leave(ctx context.Context, h *holding) (more bool, _ Handled, _ error) {
+	refund := ""
+	if h.first != nil && !h.first.finished {
+		refund = h.ownID
+	}
+	s, want, err := m.box.release(ctx, h, max(h.want, h.last), refund)
+	h.first = nil
+	if err != nil {
+		handled, err := m.giveUp(h, "", err)
+		return false, handled, err
+	}
+	if s == stateMore {
+		h.want = want
+		return true, "", nil
+	}
+	if h.settled {
+		return false, HandledDone, nil
+	}
+	// Our own message is not in the stream. If the leader was right, the broker
+	// drops the redelivery; if it was not, the message comes again. Never ack.
+	m.nak(h, m.o.BusyDelay)
+	return false, HandledNotFound, nil
+}
+
+// giveBack returns everything at shutdown: the lease at once, so that another
+// worker can go on, and the delivery without delay, because we fetch no more.
+func (m *Mailbox) giveBack(h *holding) (Handled, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), m.o.CallTimeout)
+	defer cancel()
+	refund := ""
+	if h.first != nil && !h.first.finished {
+		refund = h.ownID
+	}
+	_, _, err := m.box.release(ctx, h, everything, refund)
+	if h.settled {
+		return HandledDone, err
+	}
+	m.nak(h, 0)
+	return HandledGiven, err
+}
+
+// giveUp is the end of a holding when a dependency failed: the conversation is
+// released if Redis still answers, the attempt is taken back, the delivery comes again.
+func (m *Mailbox) giveUp(h *holding, refund string, cause error) (Handled, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), m.o.CallTimeout)
+	defer cancel()
+	if refund == "" && h.first != nil && !h.first.finished {
+		refund = h.ownID
+	}
+	if _, _, err := m.box.release(ctx, h, everything, refund); err != nil {
+		m.o.Log.Debug().Err(err).Str("conversation", h.conversation).Msg("lease left to run out")
+	}
+	m.nak(h, m.o.BusyDelay)
+	return HandledGiven, cause
+}
+
+// tidy deletes a finished message at once where waiting for the purge would
+// make a lively conversation look full, or the stream.
+func (m *Mailbox) tidy(t Task, kept int) {
+	if kept <= m.o.MaxKept && !m.o.Look().Crowded {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.o.CallTimeout)
+	defer cancel()
+	stream, err := m.handle(ctx)
+	if err == nil {
+		err = stream.DeleteMsg(ctx, t.Sequence)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		m.o.Log.Debug().Err(err).Uint64("sequence", t.Sequence).Msg("finished message left for the purge")
+	}
+}

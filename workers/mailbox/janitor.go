@@ -1,0 +1,117 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"moltbot/contracts"
+)
+
+// JanitorOptions of a Janitor; all are required.
+type JanitorOptions struct {
+	Conn     *nats.Conn
+	Redis    redis.UniversalClient
+	Log      zerolog.Logger
+	Node     string
+	Stream   string
+	Consumer string
+	Every    time.Duration // how often it looks, such as 250ms
+	// MaxFinished is how many finished messages may lie in the stream before
+	// the workers delete theirs one by one.
+	MaxFinished uint64
+}
+
+// Janitor removes finished messages: it purges the stream up to the consumer's
+// ack floor. That costs one disk write for any number of messages, where a work
+// queue pays one for each (ops/docs/adr/0001). Every worker process has one and
+// needs its View; one of them at a time purges.
+type Janitor struct {
+	o    JanitorOptions
+	view atomic.Pointer[View]
+}
+
+// NewJanitor gives a janitor with an empty view.
+func NewJanitor(o JanitorOptions) *Janitor {
+	j := &Janitor{o: o}
+	j.view.Store(&View{})
+	return j
+}
+
+// View is the latest look at the stream.
+func (j *Janitor) View() View { return *j.view.Load() }
+
+// Run looks and purges until ctx ends. Failures are passing by nature: it logs
+// them and looks again.
+func (j *Janitor) Run(ctx context.Context) error {
+	tick := time.NewTicker(j.o.Every)
+	defer tick.Stop()
+	for {
+		if err := j.Look(ctx); err != nil && ctx.Err() == nil {
+			j.o.Log.Debug().Err(err).Msg("janitor could not look at the stream")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Look renews the view and, when it is this process' turn, purges.
+func (j *Janitor) Look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	js, err := jetstream.New(j.o.Conn)
+	if err != nil {
+		return err
+	}
+	connects := j.o.Conn.Stats().Reconnects
+	stream, err := js.Stream(ctx, j.o.Stream)
+	if err != nil {
+		return queueError("look up stream", err)
+	}
+	consumer, err := stream.Consumer(ctx, j.o.Consumer)
+	if err != nil {
+		return queueError("look up consumer", err)
+	}
+	s, c := stream.CachedInfo(), consumer.CachedInfo()
+	waiting := c.NumPending + uint64(max(0, c.NumAckPending))
+	j.view.Store(&View{
+		Created: s.Created, FirstSeq: s.State.FirstSeq, Crowded: s.State.Msgs > waiting+j.o.MaxFinished,
+	})
+	floor := min(c.AckFloor.Stream, s.State.LastSeq)
+	if s.State.Msgs == 0 || floor < s.State.FirstSeq || !j.myTurn(ctx) {
+		return nil
+	}
+	// A floor read before a reconnect may be that of a store which is not there
+	// any more (restored, recreated): look again instead of purging by it.
+	if j.o.Conn.Stats().Reconnects != connects {
+		return nil
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(floor+1)); err != nil {
+		return queueError("purge", err)
+	}
+	return nil
+}
+
+// myTurn takes or keeps the janitor's lease. Two janitors at once do no harm,
+// so a failing Redis only means that nobody purges for the moment.
+func (j *Janitor) myTurn(ctx context.Context) bool {
+	key, ttl := contracts.KeyJanitor(j.o.Stream), 4*j.o.Every
+	holder, err := j.o.Redis.Get(ctx, key).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		ok, err := j.o.Redis.SetNX(ctx, key, j.o.Node, ttl).Result()
+		return err == nil && ok
+	case err != nil || holder != j.o.Node:
+		return false
+	}
+	return j.o.Redis.PExpire(ctx, key, ttl).Err() == nil
+}

@@ -1,0 +1,28 @@
+-- The holder turns to a message that is not the one it was woken by: is it
+-- finished, and if not, count the attempt. The attempt that begin counted for
+-- the delivered message is taken back when undo names it.
+-- KEYS: lease box done context    ARGV: token fence id undo window
+local box, token, id, undo = KEYS[2], ARGV[1], ARGV[3], ARGV[4]
+local b = redis.call('HMGET', box, 'fence', 'holder', 't:' .. id, 'f:' .. id, 't:' .. undo)
+if not b[1] then return {'lost'} end
+if b[1] ~= ARGV[2] or b[2] ~= token then return {'fenced'} end
+if undo ~= '' and b[5] then
+  local n, t = string.match(b[5], '^(%d+):(.*)$')
+  if t == token then
+    if tonumber(n) <= 1 then redis.call('HDEL', box, 't:' .. undo)
+    else redis.call('HSET', box, 't:' .. undo, (tonumber(n) - 1) .. ':') end
+  end
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then return {'finished'} end
+local tries, by = 0, ''
+if b[3] then
+  local n, t = string.match(b[3], '^(%d+):(.*)$')
+  tries, by = tonumber(n), t
+end
+if by ~= token then
+  tries = tries + 1
+  redis.call('HSET', box, 't:' .. id, tries .. ':' .. token)
+end
+local turns = {}
+if tonumber(ARGV[5]) > 0 then turns = redis.call('LRANGE', KEYS[4], -tonumber(ARGV[5]), -1) end
+return {'go', tries, b[4] or '', turns, tonumber(redis.call('HGET', box, 'epoch') or 0)}

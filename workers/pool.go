@@ -1,0 +1,136 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"moltbot/workers/mailbox"
+)
+
+// settler settles one delivery: the mailbox.
+type settler interface {
+	Handle(take, work context.Context, d jetstream.Msg) (mailbox.Handled, error)
+}
+
+// pool pulls deliveries from one consumer into a changeable number of slots. A
+// slot comes first and the fetch second, so that no delivery waits in a buffer
+// while its ack wait runs.
+type pool struct {
+	gate     *gate
+	settler  settler
+	consumer func(context.Context) (jetstream.Consumer, error) // finds it, or makes it again
+	healthy  func(context.Context) error                       // nil when fetching makes sense
+	softStop time.Duration
+	log      zerolog.Logger
+
+	running sync.WaitGroup
+	mu      sync.Mutex
+	sick    bool // a delivery met a dependency that is down
+}
+
+// Waits of the pool.
+const (
+	fetchWait   = time.Second            // an idle fetch ends after this, and shutdown waits for it
+	retryFetch  = 250 * time.Millisecond // after a failed fetch or health check
+	maxPerFetch = 256
+)
+
+// run pulls until take ends. Then what is running gets softStop to finish; what
+// has not finished by then is given back.
+func (p *pool) run(take context.Context) error {
+	work, stopWork := context.WithCancel(context.WithoutCancel(take))
+	defer stopWork()
+	var c jetstream.Consumer
+	for take.Err() == nil {
+		var err error
+		if c, err = p.fetch(take, work, c); err != nil && take.Err() == nil {
+			p.log.Warn().Err(err).Msg("fetching paused")
+			c = nil // it may have been deleted
+			pause(take, retryFetch)
+		}
+	}
+	giveUp := time.AfterFunc(p.softStop, stopWork)
+	defer giveUp.Stop()
+	p.running.Wait()
+	return nil
+}
+
+// fetch takes free slots, pulls at most as many deliveries, and starts each.
+func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstream.Consumer, error) {
+	if err := p.recovered(take); err != nil {
+		return c, err
+	}
+	if c == nil {
+		var err error
+		if c, err = p.consumer(take); err != nil {
+			return nil, err
+		}
+	}
+	slots := p.gate.acquire(take, maxPerFetch)
+	if slots == 0 {
+		return c, nil
+	}
+	started := 0
+	defer func() { p.gate.release(slots - started) }()
+	batch, err := c.Fetch(slots, jetstream.FetchMaxWait(fetchWait))
+	if err != nil {
+		return c, fmt.Errorf("fetch: %w", err)
+	}
+	for d := range batch.Messages() {
+		if take.Err() != nil {
+			_ = d.NakWithDelay(0) // for another worker, at once; if it gets lost, the ack wait brings it
+			continue
+		}
+		started++
+		p.running.Go(func() { p.settle(take, work, d) })
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+		return c, fmt.Errorf("fetch: %w", err)
+	}
+	return c, nil
+}
+
+func (p *pool) settle(take, work context.Context, d jetstream.Msg) {
+	defer p.gate.release(1)
+	handled, err := p.settler.Handle(take, work, d)
+	if err == nil || work.Err() != nil {
+		return
+	}
+	p.log.Warn().Err(err).Str("handled", string(handled)).Msg("delivery given back")
+	p.mu.Lock()
+	p.sick = true
+	p.mu.Unlock()
+}
+
+// recovered lets nothing be fetched while a dependency is down: each delivery
+// would only travel back and forth.
+func (p *pool) recovered(ctx context.Context) error {
+	p.mu.Lock()
+	sick := p.sick
+	p.mu.Unlock()
+	if !sick {
+		return nil
+	}
+	if err := p.healthy(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.sick = false
+	p.mu.Unlock()
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

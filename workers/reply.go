@@ -1,0 +1,97 @@
+package workers
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"moltbot/contracts"
+	"moltbot/workers/mailbox"
+)
+
+// Limits of replies.
+const (
+	replyTimeout = time.Second // for an ingress to say that it took the reply
+	maxAttached  = 16          // waiters of one message beside its first
+)
+
+// replies sends results to waiting ingress processes, and knows who else wants
+// the answer of a message that runs here.
+type replies struct {
+	conn *nats.Conn
+	log  zerolog.Logger
+
+	mu       sync.Mutex
+	attached map[string][]string // by message id; an entry exists while the message runs
+}
+
+func newReplies(conn *nats.Conn, log zerolog.Logger) *replies {
+	return &replies{conn: conn, log: log, attached: make(map[string][]string)}
+}
+
+// begin says that id runs here, so that waiters may attach.
+func (r *replies) begin(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attached[id] = nil
+}
+
+// end gives the inboxes that attached while id ran. Who attaches later finds
+// the parked result.
+func (r *replies) end(id string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	inboxes := r.attached[id]
+	delete(r.attached, id)
+	return inboxes
+}
+
+// listen takes attach requests until the subscription is drained.
+func (r *replies) listen() (*nats.Subscription, error) {
+	return r.conn.Subscribe(contracts.SubjectsAttach, func(m *nats.Msg) {
+		a, err := contracts.DecodeAttach(m.Data)
+		if err != nil {
+			r.log.Debug().Err(err).Msg("attach request ignored")
+			return
+		}
+		r.attach(m.Subject[len(contracts.SubjectsAttach)-1:], a.ReplyTo)
+	})
+}
+
+func (r *replies) attach(id, replyTo string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	inboxes, here := r.attached[id]
+	if here && len(inboxes) < maxAttached && !slices.Contains(inboxes, replyTo) {
+		r.attached[id] = append(inboxes, replyTo)
+	}
+}
+
+// send asks every waiting ingress to take the result. That nobody does is no
+// error: the result is parked, and whoever asks for it finds it.
+func (r *replies) send(ctx context.Context, m contracts.Message, o mailbox.Outcome) {
+	inboxes := o.Waiters
+	if contracts.IsReplySubject(m.ReplyTo) && !slices.Contains(inboxes, m.ReplyTo) {
+		inboxes = append(inboxes, m.ReplyTo)
+	}
+	if len(inboxes) == 0 {
+		return
+	}
+	sealed, err := contracts.DecodeSealed(o.Result)
+	if err != nil {
+		r.log.Error().Err(err).Str("message_id", m.ID).Msg("parked result cannot be read")
+		return
+	}
+	body := contracts.EncodeReply(contracts.Reply{ID: m.ID, Data: sealed.Data})
+	ctx, cancel := context.WithTimeout(ctx, replyTimeout)
+	defer cancel()
+	for _, inbox := range inboxes {
+		if _, err := r.conn.RequestWithContext(ctx, inbox, body); err != nil {
+			r.log.Debug().Err(err).Str("message_id", m.ID).Str("inbox", inbox).Msg("reply not taken")
+		}
+	}
+}

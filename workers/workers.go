@@ -1,0 +1,145 @@
+// Package workers answers the messages in the stream: a pool of slots pulls
+// deliveries, the mailbox puts them in order, a turn asks the model, and the
+// reply goes back to whoever waits. It accepts nothing from outside.
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"moltbot/contracts"
+	"moltbot/workers/mailbox"
+	"moltbot/workers/model"
+	"moltbot/workers/prompt"
+	"moltbot/workers/session"
+)
+
+// Options of the workers. What has no default is required.
+type Options struct {
+	Node      string // unique among all processes
+	Conn      *nats.Conn
+	Redis     redis.UniversalClient
+	Sealer    contracts.Sealer
+	Store     *session.Store
+	Completer model.Completer
+	Prompt    *prompt.Builder
+	Log       zerolog.Logger
+	// Consumer finds the consumer of StreamChat, and makes it again where it is missing.
+	Consumer func(context.Context) (jetstream.Consumer, error)
+
+	Slots    int           // messages at a time in this process; default 64
+	SoftStop time.Duration // time to finish what runs at shutdown; default 25s
+
+	// Mailbox holds the waits and limits of the mailbox; what connects it is set here.
+	Mailbox     mailbox.Options
+	PurgeEvery  time.Duration // default 250ms
+	MaxFinished uint64        // finished messages left in the stream; default 25000
+}
+
+// Workers is the role.
+type Workers struct {
+	o       Options
+	pool    *pool
+	janitor *mailbox.Janitor
+	replies *replies
+}
+
+// New checks o and wires the role. It opens nothing.
+func New(o Options) (*Workers, error) {
+	setDefaults(&o)
+	if o.Completer == nil || o.Prompt == nil || o.Store == nil || o.Consumer == nil {
+		return nil, errors.New("workers options: Completer, Prompt, Store and Consumer are required")
+	}
+	if o.Slots < 0 || o.SoftStop < 0 {
+		return nil, errors.New("workers options: Slots and SoftStop must not be negative")
+	}
+	w := &Workers{o: o, replies: newReplies(o.Conn, o.Log)}
+	w.janitor = mailbox.NewJanitor(mailbox.JanitorOptions{
+		Conn: o.Conn, Redis: o.Redis, Log: o.Log, Node: o.Node, Stream: contracts.StreamChat,
+		Consumer: contracts.ConsumerChat, Every: o.PurgeEvery, MaxFinished: o.MaxFinished,
+	})
+	mo := o.Mailbox
+	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
+	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
+	mo.Identify, mo.Look = identify, w.janitor.View
+	mo.Runner = &turn{
+		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, completer: o.Completer,
+		replies: w.replies, now: time.Now, log: o.Log,
+	}
+	box, err := mailbox.New(o.Node, mo)
+	if err != nil {
+		return nil, err
+	}
+	w.pool = &pool{
+		gate: newGate(o.Slots), settler: box, consumer: o.Consumer, healthy: w.Healthy,
+		softStop: o.SoftStop, log: o.Log,
+	}
+	return w, nil
+}
+
+// Run works until ctx ends, then drains: what runs gets SoftStop to finish.
+func (w *Workers) Run(ctx context.Context) error {
+	sub, err := w.replies.listen()
+	if err != nil {
+		return fmt.Errorf("listen for attach requests: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection is closed next anyway
+	for w.janitor.Look(ctx) != nil && ctx.Err() == nil {
+		if _, err := w.o.Consumer(ctx); err != nil {
+			w.o.Log.Warn().Err(err).Msg("the queue is not ready")
+		}
+		pause(ctx, retryFetch)
+	}
+	tidying, stopTidying := context.WithCancel(context.WithoutCancel(ctx))
+	tidied := make(chan error, 1)
+	go func() { tidied <- w.janitor.Run(tidying) }()
+	w.o.Log.Info().Int("slots", w.o.Slots).Msg("workers ready")
+	err = w.pool.run(ctx)
+	stopTidying()
+	return errors.Join(err, <-tidied)
+}
+
+// Healthy is nil when the queue and the store answer.
+func (w *Workers) Healthy(ctx context.Context) error {
+	if !w.o.Conn.IsConnected() {
+		return &contracts.Error{Code: contracts.CodeQueueDown, Message: "not connected to NATS", Retryable: true}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := w.o.Redis.Ping(ctx).Err(); err != nil {
+		return &contracts.Error{Code: contracts.CodeStoreDown, Message: "Redis does not answer", Retryable: true, Err: err}
+	}
+	return nil
+}
+
+// SetSlots changes how many messages this process runs at a time. Shrinking
+// waits for what runs; 0 pauses.
+func (w *Workers) SetSlots(n int) { w.pool.gate.setLimit(max(0, n)) }
+
+// Slots gives the limit and how many are in use.
+func (w *Workers) Slots() (limit, used int) { return w.pool.gate.state() }
+
+func setDefaults(o *Options) {
+	if o.Slots == 0 {
+		o.Slots = 64
+	}
+	if o.SoftStop == 0 {
+		o.SoftStop = 25 * time.Second
+	}
+	if o.PurgeEvery == 0 {
+		o.PurgeEvery = 250 * time.Millisecond
+	}
+	if o.MaxFinished == 0 {
+		o.MaxFinished = 25000
+	}
+	if o.Mailbox.Window == 0 {
+		o.Mailbox.Window = 10
+	}
+}
