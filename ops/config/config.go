@@ -12,7 +12,7 @@ import "time"
 type Config struct {
 	Listen      string `koanf:"listen" doc:"Address of the public HTTP server, as host:port."`
 	AdminListen string `koanf:"admin_listen" doc:"Address of the admin API, as host:port; the host must be loopback. Port 0 picks a free one."`
-	DataDir     string `koanf:"data_dir" doc:"Directory of everything the process stores."`
+	DataDir     string `koanf:"data_dir" doc:"Directory of what the process stores: with up everything, with serve ingress the access to its admin API."`
 	KeysDir     string `koanf:"keys_dir" doc:"Directory of the key files; empty means keys inside data_dir."`
 	Durability  string `koanf:"durability" doc:"When a message counts as stored: fsync (on disk) or os (in the page cache)."`
 
@@ -30,28 +30,28 @@ type Config struct {
 // NATS says which NATS to use.
 type NATS struct {
 	URL               string `koanf:"url" secret:"url" doc:"Servers, separated by commas; empty means embedded."`
-	MonitorURL        string `koanf:"monitor_url" secret:"url" doc:"Monitoring address of the server, for the check that it syncs to disk; empty means no check."`
+	MonitorURL        string `koanf:"monitor_url" secret:"url" doc:"Monitoring addresses of the servers, separated by commas, for the proof that they sync to disk; needed with nats.url and durability fsync, unless nats.allow_unproven_sync."`
 	CredsFile         string `koanf:"creds_file" doc:"NATS credentials file (.creds); empty means none."`
 	Replicas          int    `koanf:"replicas" doc:"Copies of each stream: 1, 3 or 5."`
-	AllowUnprovenSync bool   `koanf:"allow_unproven_sync" doc:"Start even if the server's sync setting could not be checked."`
+	AllowUnprovenSync bool   `koanf:"allow_unproven_sync" doc:"Start without the proof that the servers sync to disk."`
 }
 
 // Redis says which Redis to use.
 type Redis struct {
-	URL string `koanf:"url" secret:"url" doc:"Server, as redis://user:password@host:port/db; empty means embedded."`
+	URL string `koanf:"url" secret:"url" doc:"Server, as redis://user:password@host:port/db; several separated by commas for a cluster, ?master_name= for sentinels; empty means embedded."`
 }
 
 // Queue holds the limits and times of the message streams.
 type Queue struct {
-	MaxMessages        int64         `koanf:"max_messages" doc:"Messages a stream holds before new ones are refused."`
+	MaxMessages        int64         `koanf:"max_messages" doc:"Unfinished messages the stream has room for, before new ones are refused; it gets a quarter more for finished ones."`
 	MaxBytes           int64         `koanf:"max_bytes" doc:"Bytes a stream holds before new messages are refused."`
-	MaxPerConversation int64         `koanf:"max_per_conversation" doc:"Messages of one conversation that may wait."`
+	MaxPerConversation int64         `koanf:"max_per_conversation" doc:"Unfinished messages of one conversation it has room for, with a quarter more as well."`
 	Duplicates         time.Duration `koanf:"duplicates" doc:"How long the stream itself recognizes a repeated message id."`
 	AckWait            time.Duration `koanf:"ack_wait" doc:"Silence of a worker after which its message is delivered again."`
 	Beat               time.Duration `koanf:"beat" doc:"How often a running message tells the stream that it is alive; at most a third of queue.ack_wait."`
-	Lease              time.Duration `koanf:"lease" doc:"How long a worker owns a conversation without renewing."`
+	Lease              time.Duration `koanf:"lease" doc:"How long a worker owns a conversation without renewing; it renews at least every third of it."`
 	BusyDelay          time.Duration `koanf:"busy_delay" doc:"Wait before a message whose conversation is owned by another worker comes again."`
-	MaxAttempts        int           `koanf:"max_attempts" doc:"Runs of one message before it becomes a dead letter."`
+	MaxAttempts        int           `koanf:"max_attempts" doc:"Runs of one message before it becomes a dead letter; runs that a dependency spoiled do not count."`
 	RetryBase          time.Duration `koanf:"retry_base" doc:"Wait before the second run; doubles with each further one."`
 	RetryMax           time.Duration `koanf:"retry_max" doc:"Longest wait between two runs."`
 	RetryFor           time.Duration `koanf:"retry_for" doc:"Total time one message may be retried."`

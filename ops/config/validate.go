@@ -103,17 +103,22 @@ func loopback(host string) bool {
 
 func (f *findings) stores(c Config) {
 	f.want(oneOf(c.Durability, "fsync", "os"), "must be fsync or os", "durability")
-	for server := range strings.SplitSeq(c.NATS.URL, ",") {
-		f.want(c.NATS.URL == "" || isURL(strings.TrimSpace(server), "nats", "tls", "ws", "wss"),
-			"must be servers like nats://host:4222, separated by commas", "nats.url")
-	}
-	f.want(c.NATS.MonitorURL == "" || isURL(c.NATS.MonitorURL, "http", "https"),
-		"must be a URL like http://host:8222", "nats.monitor_url")
+	f.urls("nats.url", c.NATS.URL, "must be servers like nats://host:4222, separated by commas", "nats", "tls", "ws", "wss")
+	f.urls("nats.monitor_url", c.NATS.MonitorURL, "must be a URL like http://host:8222, or one for each server, separated by commas", "http", "https")
 	f.want(slices.Contains([]int{1, 3, 5}, c.NATS.Replicas), "must be 1, 3 or 5", "nats.replicas")
 	f.want(c.NATS.Replicas <= 1 || c.NATS.URL != "", "needs nats.url: an embedded server is alone", "nats.replicas", "nats.url")
 	f.want(c.NATS.CredsFile == "" || c.NATS.URL != "", "needs nats.url", "nats.creds_file", "nats.url")
-	f.want(c.Redis.URL == "" || isURL(c.Redis.URL, "redis", "rediss", "unix"),
-		"must be a URL like redis://host:6379/0", "redis.url")
+	f.urls("redis.url", c.Redis.URL, "must be a URL like redis://host:6379/0, or those of a cluster, separated by commas", "redis", "rediss", "unix")
+}
+
+// urls wants nothing, or URLs with commas between.
+func (f *findings) urls(key, value, text string, schemes ...string) {
+	if value == "" {
+		return
+	}
+	for server := range strings.SplitSeq(value, ",") {
+		f.want(isURL(strings.TrimSpace(server), schemes...), text, key)
+	}
 }
 
 // isURL reports whether text is a URL with a host and one of the schemes. The

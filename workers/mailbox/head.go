@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,6 +17,7 @@ import (
 // message is one message as it lies in the stream.
 type message struct {
 	seq  uint64
+	at   time.Time // when it was stored; with seq it tells a message of a recreated stream from one of the old
 	data []byte
 }
 
@@ -31,25 +33,33 @@ var errNoHead = errors.New("no message waits")
 // leader is asked (facts/engines.md 11: believing it lost 11 messages).
 func (m *Mailbox) head(ctx context.Context, subject string, last uint64, own *message) (message, error) {
 	if own != nil && own.seq > last {
-		seq, err := m.directSeq(ctx, subject, last+1)
-		if err == nil && seq == own.seq {
+		first, err := m.directGet(ctx, subject, last+1)
+		if err == nil && first.seq == own.seq && first.at.Equal(own.at) {
 			return *own, nil
 		}
 	}
 	return m.leaderGet(ctx, subject, last+1)
 }
 
-// directSeq asks any replica for the sequence of the first message of subject
-// at or after from.
-func (m *Mailbox) directSeq(ctx context.Context, subject string, from uint64) (uint64, error) {
+// directGet asks any replica which message of subject is the first at or after
+// from. It brings no data.
+func (m *Mailbox) directGet(ctx context.Context, subject string, from uint64) (message, error) {
 	msg, err := m.request(ctx, "$JS.API.DIRECT.GET."+m.o.Stream, getRequest{Seq: from, NextFor: subject})
 	if err != nil {
-		return 0, err
+		return message{}, err
 	}
 	if s := msg.Header.Get("Status"); s != "" && s != "200" {
-		return 0, errNoHead
+		return message{}, errNoHead
 	}
-	return strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	seq, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return message{}, queueError("read head", err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer))
+	if err != nil {
+		return message{}, queueError("read head", err)
+	}
+	return message{seq: seq, at: at}, nil
 }
 
 type getRequest struct {
@@ -60,9 +70,10 @@ type getRequest struct {
 type getResponse struct {
 	Error   *jetstream.APIError `json:"error"`
 	Message *struct {
-		Seq     uint64 `json:"seq"`
-		Subject string `json:"subject"`
-		Data    []byte `json:"data"`
+		Seq     uint64    `json:"seq"`
+		Subject string    `json:"subject"`
+		Time    time.Time `json:"time"`
+		Data    []byte    `json:"data"`
 	} `json:"message"`
 }
 
@@ -85,7 +96,7 @@ func (m *Mailbox) leaderGet(ctx context.Context, subject string, from uint64) (m
 	case r.Message == nil || r.Message.Subject != subject || r.Message.Seq < from:
 		return message{}, queueError("read head", errors.New("the broker answered with another message"))
 	}
-	return message{seq: r.Message.Seq, data: r.Message.Data}, nil
+	return message{seq: r.Message.Seq, at: r.Message.Time, data: r.Message.Data}, nil
 }
 
 func (m *Mailbox) request(ctx context.Context, subject string, r getRequest) (*nats.Msg, error) {

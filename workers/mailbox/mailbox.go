@@ -168,7 +168,7 @@ func (m *Mailbox) Handle(take, work context.Context, d jetstream.Msg) (Handled, 
 	view := m.o.Look()
 	h := &holding{
 		conversation: conversation, subject: d.Subject(), token: m.newToken(),
-		created: view.Created.UnixNano(), own: &message{seq: meta.Sequence.Stream, data: d.Data()},
+		created: view.Created.UnixNano(), own: &message{seq: meta.Sequence.Stream, at: meta.Timestamp, data: d.Data()},
 		delivery: d, delivered: meta.NumDelivered,
 	}
 	h.ownID, _ = m.identify(h, *h.own)

@@ -64,7 +64,7 @@ func parseCompletion(b []byte) (completion, error) {
 		return completion{}, fmt.Errorf("decode answer: %w", err)
 	}
 	if len(c.Error) > 0 && !bytes.Equal(c.Error, []byte("null")) {
-		return completion{}, reported{string(c.Error)}
+		return completion{}, reported{hint(b)}
 	}
 	return c, nil
 }

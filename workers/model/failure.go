@@ -25,7 +25,7 @@ const (
 type refusal struct {
 	status int
 	wait   time.Duration // from Retry-After; 0: it did not say
-	text   string        // the provider's words
+	text   string        // what of its body may be logged, see hint
 }
 
 func (r refusal) Error() string { return fmt.Sprintf("status %d: %s", r.status, r.text) }
@@ -34,7 +34,7 @@ func readRefusal(res *http.Response, now time.Time) refusal {
 	defer res.Body.Close()
 	// A body that cannot be read does not change what the status says.
 	b, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal))
-	return refusal{status: res.StatusCode, wait: retryAfter(res.Header.Get("Retry-After"), now), text: string(b)}
+	return refusal{status: res.StatusCode, wait: retryAfter(res.Header.Get("Retry-After"), now), text: hint(b)}
 }
 
 // retryAfter reads seconds or an HTTP date, capped at maxWait.
@@ -64,7 +64,7 @@ func (c *OpenAI) failed(ctx, call context.Context, version string, err error) er
 	if errors.As(err, &inURL) {
 		err = inURL.Err // without the address: its query may hold a secret
 	}
-	// Flattened on purpose: every part of the chain may quote the provider.
+	// Flattened on purpose: every part of the chain may quote the provider's key.
 	e.Err = errors.New(c.secret.clean(fmt.Sprintf("ask %q: %v", version, err)))
 	return e
 }

@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+// size gives the small or the release size.
+func size[T any](small, release T) T {
+	if *full {
+		return release
+	}
+	return small
+}
+
+// TestKill is the promise itself: with workers and ingress killed again and
+// again, every accepted message is answered once and in order.
+func TestKill(t *testing.T) {
+	l := newLedger(t, 20*time.Millisecond)
+	y := build(t, shape{workers: 3, model: l.model})
+	kills := size(2, 10)
+	o := &load{
+		conversations: size(40, 200), messages: size(10, 20), prefix: "kill",
+		pace: size(500*time.Millisecond, 1500*time.Millisecond),
+	}
+	stop := assault(t, func(ctx context.Context) {
+		for round := range kills {
+			for _, w := range y.workers {
+				wait(ctx, 400*time.Millisecond+rand.N(500*time.Millisecond))
+				w.crash()
+			}
+			if round < kills/2 {
+				y.ingress.crash()
+			}
+		}
+	})
+	judge(t, y, l, o)
+	stop()
+}
+
+// TestKillCluster kills the nodes of a three-node NATS, one after the other,
+// beside workers.
+func TestKillCluster(t *testing.T) {
+	l := newLedger(t, 20*time.Millisecond)
+	y := build(t, shape{workers: 3, nats: 3, model: l.model})
+	o := &load{
+		conversations: size(20, 200), messages: size(8, 20), prefix: "cluster",
+		pace: size(800*time.Millisecond, 2*time.Second),
+	}
+	stop := assault(t, func(ctx context.Context) {
+		for i := range size(2, 8) {
+			wait(ctx, size(2*time.Second, 4*time.Second))
+			y.nats[i%3].crash()
+			y.workers[i%3].crash()
+		}
+	})
+	judge(t, y, l, o)
+	stop()
+}
+
+// assault runs f beside the test. stop waits for its end: a run that outlives
+// the load has not hit it.
+func assault(t *testing.T, f func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { f(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return wg.Wait
+}
+
+// judge runs the load to its end and reports.
+func judge(t *testing.T, y *system, l *ledger, o *load) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	began := time.Now()
+	if err := o.run(ctx, y.client()); err != nil {
+		y.dump()
+		t.Fatal(err)
+	}
+	t.Logf("took %s", time.Since(began).Round(time.Millisecond))
+	l.report(t, o)
+}
