@@ -21,28 +21,30 @@ func size[T any](small, release T) T {
 func TestKill(t *testing.T) {
 	l := newLedger(t, 20*time.Millisecond)
 	y := build(t, shape{workers: 3, model: l.model})
-	kills := size(2, 10)
 	o := &load{
 		conversations: size(40, 200), messages: size(10, 20), prefix: "kill",
 		pace: size(500*time.Millisecond, 1500*time.Millisecond),
 	}
-	stop := assault(t, func(ctx context.Context) {
-		for round := range kills {
-			for _, w := range y.workers {
-				wait(ctx, 400*time.Millisecond+rand.N(500*time.Millisecond))
-				w.crash()
-			}
-			if round < kills/2 {
-				y.ingress.crash()
-			}
-		}
-	})
+	stop := assault(t, func(ctx context.Context) { y.killRoles(ctx, size(2, 10)) })
 	judge(t, y, l, o)
 	stop()
 }
 
-// TestKillCluster kills the nodes of a three-node NATS, one after the other,
-// beside workers.
+// killRoles kills each worker so many times and ingress half as often.
+func (y *system) killRoles(ctx context.Context, kills int) {
+	for round := range kills {
+		for _, w := range y.workers {
+			wait(ctx, 400*time.Millisecond+rand.N(500*time.Millisecond))
+			w.crash()
+		}
+		if round < kills/2 {
+			y.ingress.crash()
+		}
+	}
+}
+
+// TestKillCluster does the same on a three-node NATS of which a node is killed
+// every few seconds.
 func TestKillCluster(t *testing.T) {
 	l := newLedger(t, 20*time.Millisecond)
 	y := build(t, shape{workers: 3, nats: 3, model: l.model})
@@ -50,15 +52,20 @@ func TestKillCluster(t *testing.T) {
 		conversations: size(20, 200), messages: size(8, 20), prefix: "cluster",
 		pace: size(800*time.Millisecond, 2*time.Second),
 	}
+	nodes := 0
 	stop := assault(t, func(ctx context.Context) {
-		for i := range size(2, 8) {
+		var wg sync.WaitGroup
+		wg.Go(func() { y.killRoles(ctx, size(1, 10)) })
+		for nodes < size(2, 10) {
 			wait(ctx, size(2*time.Second, 4*time.Second))
-			y.nats[i%3].crash()
-			y.workers[i%3].crash()
+			y.nats[nodes%3].crash()
+			nodes++
 		}
+		wg.Wait()
 	})
 	judge(t, y, l, o)
 	stop()
+	t.Logf("%d kills of NATS nodes", nodes)
 }
 
 // assault runs f beside the test. stop waits for its end: a run that outlives

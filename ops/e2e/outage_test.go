@@ -225,3 +225,32 @@ func TestModelRefuses(t *testing.T) {
 		t.Errorf("%d dead letters, want 1: five bad answers give one, a refusal none", n)
 	}
 }
+
+// TestRedisAwayDuringRun stops Redis while the model is working. The answer is
+// kept and committed when Redis is back: the model is not asked again.
+func TestRedisAwayDuringRun(t *testing.T) {
+	l := newLedger(t, 0)
+	y := build(t, shape{workers: 2, model: l.model})
+	if y.redis == nil {
+		t.Log("no redis-server: the stand-in cannot be stopped from outside, the mailbox tests do it inside")
+		return
+	}
+	gate := modeltest.NewGate()
+	l.model.Behave(func(modeltest.Request) modeltest.Behavior { return modeltest.Behavior{Gate: gate} })
+	c, ctx := y.client(), timeLimit(t)
+	r, err := c.chat(ctx, "s", text(0, 0), "", 0)
+	expect(t, r, err, http.StatusAccepted, "")
+	<-gate.Entered()
+	y.redis.kill()
+	gate.Release()
+	eventually(t, 15*time.Second, "not ready", func() bool { return !y.ready() })
+	y.redis.start()
+	reply, err := c.answer(ctx, r.reply.ID)
+	if err != nil || reply.Reply != expected(0) {
+		y.dump()
+		t.Fatalf("after the outage: %q, %v", reply.Reply, err)
+	}
+	if n := l.doubles(); n > 0 {
+		t.Errorf("the model was asked %d times too often", n)
+	}
+}

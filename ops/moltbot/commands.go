@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -28,25 +27,14 @@ type tokenCmd struct {
 	JSON    bool     `help:"Print JSON."`
 }
 
-// Run signs the token: through the running process where there is one, else
-// with the key files.
+// Run prints the token alone on standard output, and what it is worth beside it.
 func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 	conf, err := flags{DataDir: t.DataDir}.load(c)
 	if err != nil {
 		return err
 	}
 	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope}
-	var reply contracts.TokenReply
-	keys, err := keyring.Open(ctx, app.KeysDir(conf), keyring.Options{ReadOnlySecrets: conf.KeysDir != ""})
-	switch {
-	case err == nil:
-		reply, err = app.MintToken(keys, ask)
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
-		if e := admin(ctx, conf, http.MethodPost, "/admin/token", ask, &reply); e != nil {
-			return errors.Join(err, e)
-		}
-		err = nil
-	}
+	reply, err := mint(ctx, conf, ask)
 	if err != nil {
 		return fmt.Errorf("make a token: %w", err)
 	}
@@ -56,6 +44,20 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 	fmt.Fprintln(out.out, reply.Token)
 	fmt.Fprintf(out.err, "user %s, scope %s, expires %s\n", reply.User, strings.Join(reply.Scopes, " "), reply.Expires.Format(time.DateOnly))
 	return nil
+}
+
+// mint signs with the key files; where they cannot be used, it asks the process
+// that runs on the data directory, which has opened its own.
+func mint(ctx context.Context, conf config.Config, ask contracts.TokenRequest) (contracts.TokenReply, error) {
+	keys, err := keyring.Open(ctx, app.KeysDir(conf), keyring.Options{ReadOnlySecrets: conf.KeysDir != ""})
+	if err == nil {
+		return app.MintToken(keys, ask)
+	}
+	var reply contracts.TokenReply
+	if e := admin(ctx, conf, http.MethodPost, "/admin/token", ask, &reply); e != nil {
+		return reply, errors.Join(err, e)
+	}
+	return reply, nil
 }
 
 type statusCmd struct {
@@ -190,21 +192,6 @@ func (configCheckCmd) Run(c *cli, out *console) error {
 		return err
 	}
 	fmt.Fprintln(out.out, "the configuration is in order")
-	return nil
-}
-
-type configReferenceCmd struct{}
-
-// Run prints the reference as Markdown; ops/docs/configuration.md is its output.
-func (configReferenceCmd) Run(out *console) error {
-	fmt.Fprint(out.out, "| Key | Default | Environment | Meaning |\n|---|---|---|---|\n")
-	for _, k := range config.Keys() {
-		def := ""
-		if k.Default != "" {
-			def = "`" + k.Default + "`"
-		}
-		fmt.Fprintf(out.out, "| `%s` | %s | `%s` | %s |\n", k.Path, def, k.Env, k.Doc)
-	}
 	return nil
 }
 

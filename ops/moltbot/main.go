@@ -53,13 +53,17 @@ type exit int
 
 func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 	defer func() {
-		if e, ok := recover().(exit); ok {
-			code = int(e)
+		switch p := recover().(type) {
+		case nil:
+		case exit:
+			code = int(p)
+		default:
+			panic(p) // not ours to hide
 		}
 	}()
 	var c cli
 	parser, err := kong.New(&c, kong.Name("moltbot"), kong.Writers(out, errOut),
-		kong.Description("The chat-bot back end that never loses, doubles or reorders a message."),
+		kong.Description("A chat-bot back end over a durable message queue."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(n int) { panic(exit(n)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&console{out, errOut}, &c))

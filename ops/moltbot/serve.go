@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -93,7 +94,7 @@ func runWith(ctx context.Context, a *app.App, ready func() error) error {
 	case <-a.Ready():
 	case <-time.After(startWait):
 		stop()
-		return fmt.Errorf("not ready within %s: %w", startWait, <-done)
+		return errors.Join(fmt.Errorf("not ready within %s; the log says what it waited for", startWait), <-done)
 	}
 	if err := ready(); err != nil {
 		stop()

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"moltbot/ops/config"
+)
+
+type configReferenceCmd struct{}
+
+// Run prints ops/docs/configuration.md.
+func (configReferenceCmd) Run(out *console) error {
+	return writeReference(out.out, config.Keys())
+}
+
+// sections are the headings of the reference, by the first part of a key. A
+// section that is not named here is printed under its own name.
+var sections = map[string]string{
+	"":        "Process",
+	"nats":    "NATS",
+	"redis":   "Redis",
+	"queue":   "Queue",
+	"workers": "Workers",
+	"session": "Session",
+	"reply":   "Reply",
+	"http":    "HTTP",
+	"model":   "Model",
+	"log":     "Log",
+}
+
+// writeReference prints keys as Markdown, one table per section, in their order.
+func writeReference(w io.Writer, keys []config.Key) error {
+	var b strings.Builder
+	b.WriteString(referenceHead)
+	last := "-" // no section is called so
+	for _, k := range keys {
+		if s := sectionOf(k.Path); s != last {
+			last = s
+			fmt.Fprintf(&b, "\n### %s\n\n", heading(s))
+			b.WriteString("| Key | Type | Default | Meaning | Environment |\n|---|---|---|---|---|\n")
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` |\n", k.Path, k.Type, code(k.Default), cell(k.Doc), k.Env)
+	}
+	b.WriteString(referenceSecrets)
+	for _, k := range keys {
+		if k.Secret {
+			fmt.Fprintf(&b, "| `%s` | `%s` | `%s` |\n", k.Path, k.FileKey, k.FileEnv)
+		}
+	}
+	b.WriteString(referenceExample)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func sectionOf(path string) string {
+	section, _, nested := strings.Cut(path, ".")
+	if !nested {
+		return ""
+	}
+	return section
+}
+
+func heading(section string) string {
+	if h, ok := sections[section]; ok {
+		return h
+	}
+	return section
+}
+
+// code is a value in code quotes; what is empty stays so.
+func code(value string) string {
+	if value == "" {
+		return ""
+	}
+	return "`" + cell(value) + "`"
+}
+
+// cell keeps a bar from ending the column it stands in.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+const referenceHead = `# Configuration
+
+<!-- Printed by "moltbot config reference". Do not edit; change ops/config or ops/moltbot/reference.go and run
+     go run ./ops/moltbot config reference > ops/docs/configuration.md -->
+
+Every setting has a default, and ` + "`moltbot up`" + ` needs none of them set. Values are taken from these places, later ones winning:
+
+1. the defaults below;
+2. the model file that ` + "`model.file`" + ` names (a ` + "`model_config.yaml`" + ` whose keys are those of the Model section without ` + "`model.`" + `);
+3. the configuration file: ` + "`--config FILE`" + ` or ` + "`MOLTBOT_CONFIG`" + `, YAML, keys nested at the dots;
+4. the environment: the name in the last column;
+5. the flags of the command: ` + "`--data-dir`, `--listen`, `--durability`, `--rate-limit`, `--slots`, `--log-level`, `--log-format`" + `.
+
+An unknown key, a key given twice, a value of the wrong type and an unknown ` + "`MOLTBOT_`" + ` variable are refused at start, all of them at
+once and each with its file and line or its variable. ` + "`moltbot config check`" + ` says so without starting anything;
+` + "`moltbot config show`" + ` prints the settings in force with secrets masked.
+
+Durations are written like ` + "`250ms`, `30s` or `1h30m`" + `. In the environment a list is separated by commas. Relative paths start at
+the working directory. A change takes effect at the next start.
+
+## Settings
+`
+
+const referenceSecrets = `
+## Secrets
+
+These are masked wherever settings are shown. Each can also be read from a file, the way container platforms mount secrets: name the
+file instead of the value. A line break at its end is dropped. Giving both in one place is refused.
+
+| Key | File instead | Environment |
+|---|---|---|
+`
+
+const referenceExample = `
+## Example
+
+` + "```yaml" + `
+listen: 0.0.0.0:18789
+keys_dir: /etc/moltbot/keys
+
+nats:
+  url: nats://10.0.0.5:4222
+  monitor_url: http://10.0.0.5:8222   # proves at start that the server syncs
+redis:
+  url: redis://10.0.0.6:6379/0
+
+workers:
+  slots: 128
+session:
+  ttl: 1h
+  system: You are a helpful assistant.
+http:
+  rate_limit: 20/40
+  trusted_proxies: [10.0.0.0/24]
+
+model:
+  model_provider: deepseek
+  model: deepseek-chat
+  endpoint: https://api.deepseek.com/v1
+  # api_key_file: /run/secrets/model_key, or MOLTBOT_MODEL_API_KEY in the environment
+  max_tokens: 1024
+  temperature: 0.7
+
+log:
+  level: info
+  format: json
+` + "```" + `
+`
