@@ -94,6 +94,8 @@ type Sealed struct {
 	Data []byte
 }
 
+const maxVersionLen = 4 // digits
+
 // EncodeSealed writes "<version> <id> <sealed bytes>". An id holds no space, so
 // the first two spaces end the first two fields and the rest may hold anything.
 func EncodeSealed(s Sealed) []byte {
@@ -109,14 +111,11 @@ func EncodeSealed(s Sealed) []byte {
 func DecodeSealed(b []byte) (Sealed, error) {
 	version, rest, ok := bytes.Cut(b, []byte{' '})
 	id, data, ok2 := bytes.Cut(rest, []byte{' '})
-	if !ok || !ok2 || len(version) > 4 || len(id) == 0 {
+	v, err := canonicalInt(string(version), 10, maxVersionLen)
+	if !ok || !ok2 || err != nil || len(id) == 0 {
 		return Sealed{}, errors.New("decode sealed record: not a sealed record")
 	}
-	v, err := strconv.Atoi(string(version))
-	if err != nil {
-		return Sealed{}, errors.New("decode sealed record: not a sealed record")
-	}
-	if !supported(v) {
+	if !supported(int(v)) {
 		return Sealed{}, fmt.Errorf("decode sealed record: %w %d", ErrVersion, v)
 	}
 	return Sealed{ID: string(id), Data: data}, nil

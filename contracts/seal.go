@@ -1,5 +1,7 @@
 package contracts
 
+import "encoding/binary"
+
 // Kind names what a sealed value is. It is part of the associated data, so a
 // ciphertext moved from one place to another does not open there.
 type Kind string
@@ -23,9 +25,9 @@ type Sealer interface {
 // AssociatedData binds a ciphertext to its place. The parts may hold anything:
 // each is preceded by its length, so no two places give the same bytes.
 func AssociatedData(kind Kind, conversation, id string) []byte {
-	ad := make([]byte, 0, 16+len(kind)+len(conversation)+len(id))
+	ad := make([]byte, 0, 24+len(kind)+len(conversation)+len(id))
 	for _, part := range []string{"moltbot", string(kind), conversation, id} {
-		ad = append(ad, byte(len(part)>>8), byte(len(part)))
+		ad = binary.BigEndian.AppendUint32(ad, uint32(len(part)))
 		ad = append(ad, part...)
 	}
 	return ad

@@ -36,8 +36,8 @@ func ConversationOf(subject string) (conversation string, ok bool) {
 	rest, chat := strings.CutPrefix(subject, subjectChat)
 	if !chat {
 		out, send := strings.CutPrefix(subject, subjectSend)
-		_, c, two := strings.Cut(out, ".")
-		if !send || !two {
+		channel, c, two := strings.Cut(out, ".")
+		if !send || !two || channel != token(channel) {
 			return "", false
 		}
 		rest = c

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -26,7 +27,7 @@ type accepted struct {
 	id      contracts.ID
 	// repeated says that this Idempotency-Key was seen before.
 	repeated bool
-	patience int // seconds
+	patience time.Duration
 }
 
 // check refuses what a message must not be.
@@ -53,9 +54,9 @@ func (in *Ingress) check(r contracts.ChatRequest) error {
 // accept names the message. A keyed request gets the id that its first
 // acceptance got, so that a retry is the same message and not one more.
 func (in *Ingress) accept(c echo.Context, who Identity, r contracts.ChatRequest) (*accepted, error) {
-	a := &accepted{patience: int(in.o.Cap.Seconds())}
+	a := &accepted{patience: in.o.Cap}
 	if r.Timeout != nil {
-		a.patience = min(a.patience, *r.Timeout)
+		a.patience = time.Duration(*r.Timeout) * time.Second
 	}
 	key, err := idempotencyKey(c)
 	if err != nil {

@@ -3,6 +3,8 @@ package ingress
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -12,6 +14,8 @@ import (
 
 	"moltbot/contracts"
 )
+
+const minAdminToken = 32
 
 // Admin is the operators' API: on loopback only, for whoever can read the
 // 0600 token file.
@@ -24,6 +28,17 @@ type Admin struct {
 	Mint func(contracts.TokenRequest) (contracts.TokenReply, error)
 
 	srv *http.Server
+}
+
+func (a *Admin) check() error {
+	var errs []error
+	if a.Listener == nil || a.Status == nil || a.Mint == nil {
+		errs = append(errs, errors.New("the admin API needs Listener, Status and Mint"))
+	}
+	if len(a.Token) < minAdminToken {
+		errs = append(errs, fmt.Errorf("the admin token must have at least %d characters", minAdminToken))
+	}
+	return errors.Join(errs...)
 }
 
 func (a *Admin) open(in *Ingress) {
@@ -51,8 +66,8 @@ func (a *Admin) open(in *Ingress) {
 		return c.JSON(http.StatusOK, t)
 	})
 	a.srv = &http.Server{
-		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, MaxHeaderBytes: in.o.MaxHeader,
-		IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),
+		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,
+		MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),
 	}
 }
 

@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -47,10 +48,7 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 	if found {
 		return in.answer(c, result)
 	}
-	patience := time.Duration(a.patience) * time.Second
-	if in.replies.load() >= in.o.MaxWaiting {
-		patience = 0 // accepted all the same; the client fetches the answer
-	}
+	patience := in.patience(a.patience)
 	if patience > 0 {
 		a.message.ReplyTo = in.replies.subject
 	}
@@ -74,6 +72,15 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 	return in.answer(c, result)
 }
 
+// patience is how long a request may wait. When too many wait already it is
+// none: the message is accepted all the same, and the client fetches the answer.
+func (in *Ingress) patience(want time.Duration) time.Duration {
+	if in.replies.load() >= in.o.MaxWaiting {
+		return 0
+	}
+	return min(want, in.o.Cap)
+}
+
 // chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer.
 func (in *Ingress) chatResult(c echo.Context) error {
 	who, err := in.authenticate(c, "")
@@ -92,7 +99,6 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	if err != nil || !in.o.Namer.Genuine(id, who.User) {
 		return unknown // no look-up for made-up ids, and the same answer for another caller's
 	}
-	c.Set(keyMessageID, id.String())
 	ctx := c.Request().Context()
 	r, found, done, err := in.o.Store.Result(ctx, id)
 	switch {
@@ -101,10 +107,13 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	case found:
 		return in.answer(c, r)
 	case done:
+		c.Set(keyMessageID, id.String())
 		return fail(contracts.CodeResultExpired, "the message was answered, but its answer is no longer kept")
 	case in.o.Now().Sub(id.At) > in.o.DoneTTL:
 		return unknown
 	}
+	c.Set(keyMessageID, id.String())
+	patience = in.patience(patience) // before it counts itself
 	w := in.replies.expect(id.String())
 	defer w.cancel()
 	r, found, err = in.await(ctx, id, w, patience, true)
@@ -126,7 +135,7 @@ func (in *Ingress) waitParam(c echo.Context) (time.Duration, error) {
 	if err != nil || n < 0 || n > 3600 {
 		return 0, fail(contracts.CodeBadRequest, `"wait" must be 0 to 3600 seconds`)
 	}
-	return min(time.Duration(n)*time.Second, in.o.Cap), nil
+	return time.Duration(n) * time.Second, nil
 }
 
 // deleteSession is DELETE /api/sessions/{id}. A session that does not exist is
@@ -164,7 +173,7 @@ func (in *Ingress) answer(c echo.Context, r contracts.Result) error {
 // pending says where the answer will be.
 func (in *Ingress) pending(c echo.Context, id contracts.ID, session string) error {
 	h := c.Response().Header()
-	h.Set(echo.HeaderLocation, "/api/chat/"+id.String())
+	h.Set(echo.HeaderLocation, "/api/chat/"+url.PathEscape(id.String())) // a replay's id holds a '#'
 	h.Set("Retry-After", "1")
 	return c.JSON(http.StatusAccepted, contracts.ChatReply{ID: id.String(), SessionID: session, Status: contracts.StatusPending})
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -58,17 +57,13 @@ func (in *Ingress) readBody(c echo.Context) ([]byte, error) {
 	if r.ContentLength > in.o.MaxBody {
 		return nil, tooLarge
 	}
-	ctl := http.NewResponseController(c.Response())
-	// A recorder in a test has no deadlines; a real connection always has.
-	_ = ctl.SetReadDeadline(time.Now().Add(in.o.ReadTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, in.o.MaxBody))
-	_ = ctl.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
 		return nil, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, fail(contracts.CodeBodyTimeout, fmt.Sprintf("the body did not arrive within %s", in.o.ReadTimeout))
+		return nil, fail(contracts.CodeBodyTimeout, "the body did not arrive in time")
 	case err != nil:
 		return nil, fail(contracts.CodeBadRequest, "the body could not be read to its end")
 	}
@@ -89,6 +84,9 @@ func decodeStrict(body []byte, v any) error {
 // checkForm refuses what is no JSON object or nested too deep, without building it.
 func checkForm(body []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
+	if len(bytes.TrimSpace(body)) == 0 {
+		return fail(contracts.CodeBadRequest, "the body is empty, it must be a JSON object")
+	}
 	if kind := d.PeekKind(); kind != jsontext.KindBeginObject && kind != jsontext.KindInvalid {
 		return fail(contracts.CodeBadRequest, "the body must be a JSON object")
 	}
@@ -144,6 +142,8 @@ func jsonType(kind string) string {
 		return "true or false"
 	case "int", "ptr":
 		return "a whole number"
+	case "slice":
+		return "a list"
 	}
 	return "a " + kind
 }

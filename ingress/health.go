@@ -40,6 +40,7 @@ const (
 // readiness asks the dependencies, at most once per readyFresh however many probe.
 type readiness struct {
 	checks   map[string]func(context.Context) error
+	now      func() time.Time
 	stopping atomic.Bool
 
 	mu   sync.Mutex
@@ -47,8 +48,8 @@ type readiness struct {
 	at   time.Time
 }
 
-func newReadiness(checks map[string]func(context.Context) error) *readiness {
-	return &readiness{checks: checks}
+func newReadiness(checks map[string]func(context.Context) error, now func() time.Time) *readiness {
+	return &readiness{checks: checks, now: now}
 }
 
 func (r *readiness) stop() { r.stopping.Store(true) }
@@ -59,10 +60,10 @@ func (r *readiness) look(ctx context.Context) contracts.Ready {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.at) < readyFresh {
+	if r.now().Sub(r.at) < readyFresh {
 		return r.last
 	}
-	r.last, r.at = r.ask(ctx), time.Now()
+	r.last, r.at = r.ask(ctx), r.now()
 	return r.last
 }
 
@@ -81,10 +82,18 @@ func (r *readiness) ask(ctx context.Context) contracts.Ready {
 		}()
 	}
 	ready := contracts.Ready{Status: "ready", Checks: make(map[string]string, len(r.checks))}
+	for name := range r.checks {
+		ready.Checks[name] = "no answer" // until it comes
+	}
 	for range r.checks {
-		a := <-answers
-		ready.Checks[a.name] = a.text
-		if a.text != "ok" {
+		select {
+		case a := <-answers:
+			ready.Checks[a.name] = a.text
+		case <-ctx.Done(): // a check that does not heed it must not hang the probe
+		}
+	}
+	for _, text := range ready.Checks {
+		if text != "ok" {
 			ready.Status = "not_ready"
 		}
 	}

@@ -72,7 +72,6 @@ type Options struct {
 	ReadTimeout   time.Duration // of a body; default 15s
 	Cap           time.Duration // longest wait for an answer; default 55s
 	Publish       time.Duration // time to store a message; default 2s
-	ResultTTL     time.Duration // default 1h
 	DoneTTL       time.Duration // default 24h
 	DrainWait     time.Duration // how long waiting requests may go on waiting at shutdown; default 5s
 	MaxWaiting    int           // requests that wait at a time; further ones get 202 at once; default 20000
@@ -110,7 +109,7 @@ func New(o Options) (*Ingress, error) {
 	in := &Ingress{
 		o: o, started: o.Now(), publish: pub, draining: make(chan struct{}),
 		replies: newReplies(o.Conn, o.Node, o.Log), limits: newLimits(o.Rate, o.Burst, o.Now),
-		ready: newReadiness(o.Checks),
+		ready: newReadiness(o.Checks, o.Now),
 	}
 	in.echo = in.routes()
 	return in, nil
@@ -123,13 +122,16 @@ func (in *Ingress) Handler() http.Handler { return in.echo }
 // accepted any more, and who waits is answered.
 func (in *Ingress) Run(ctx context.Context) error {
 	if err := in.replies.listen(); err != nil {
-		return fmt.Errorf("listen for replies: %w", err)
+		return errors.Join(fmt.Errorf("listen for replies: %w", err), in.o.Listener.Close())
 	}
 	defer in.replies.close()
 	srv := &http.Server{
-		Handler: in.echo, ReadHeaderTimeout: in.o.HeaderTimeout, MaxHeaderBytes: in.o.MaxHeader,
-		IdleTimeout: time.Minute, WriteTimeout: in.o.Cap + in.o.ReadTimeout + 10*time.Second,
-		ErrorLog: quiet(in.o.Log),
+		Handler: in.echo, ReadHeaderTimeout: in.o.HeaderTimeout, MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute,
+		// It bounds what nobody reads, too: net/http reads to the end what a
+		// refusal left of a body. Once the body is there it no longer counts.
+		ReadTimeout:  in.o.HeaderTimeout + in.o.ReadTimeout,
+		WriteTimeout: in.o.Cap + in.o.ReadTimeout + 2*in.o.Publish + 10*time.Second,
+		ErrorLog:     quiet(in.o.Log),
 	}
 	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(in.o.Listener) }()
@@ -180,8 +182,7 @@ func setDefaults(o *Options) {
 		want time.Duration
 	}{
 		{&o.HeaderTimeout, 5 * time.Second}, {&o.ReadTimeout, 15 * time.Second}, {&o.Cap, 55 * time.Second},
-		{&o.Publish, 2 * time.Second}, {&o.ResultTTL, time.Hour}, {&o.DoneTTL, 24 * time.Hour},
-		{&o.DrainWait, 5 * time.Second},
+		{&o.Publish, 2 * time.Second}, {&o.DoneTTL, 24 * time.Hour}, {&o.DrainWait, 5 * time.Second},
 	}
 	for _, d := range durations {
 		if *d.d == 0 {
@@ -218,6 +219,9 @@ func (o *Options) check() error {
 	}
 	if o.Rate > 0 && o.Burst < 1 {
 		errs = append(errs, errors.New("a rate needs a burst of at least 1"))
+	}
+	if o.Admin != nil {
+		errs = append(errs, o.Admin.check())
 	}
 	return errors.Join(errs...)
 }

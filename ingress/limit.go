@@ -29,6 +29,13 @@ type bucket struct {
 // any rate above one request in ten minutes and per burst.
 const sweepAfter = 10 * time.Minute
 
+// Over manyBuckets a sweep comes sooner, but not with every request: it looks at
+// all of them under the lock.
+const (
+	manyBuckets = 100_000
+	sweepAgain  = time.Second
+)
+
 func newLimits(r rate.Limit, burst int, now func() time.Time) *limits {
 	return &limits{rate: r, burst: burst, now: now, buckets: make(map[string]*bucket), swept: now()}
 }
@@ -40,15 +47,14 @@ func (l *limits) take(name string) time.Duration {
 	}
 	now := l.now()
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweep(now)
 	b := l.buckets[name]
 	if b == nil {
 		b = &bucket{limiter: rate.NewLimiter(l.rate, l.burst)}
 		l.buckets[name] = b
 	}
 	b.used = now
-	l.sweep(now)
-	l.mu.Unlock()
-
 	r := b.limiter.ReserveN(now, 1)
 	wait := r.DelayFrom(now)
 	if wait > 0 {
@@ -59,7 +65,8 @@ func (l *limits) take(name string) time.Duration {
 
 // sweep forgets unused buckets, so that made-up addresses cost no lasting memory.
 func (l *limits) sweep(now time.Time) {
-	if now.Sub(l.swept) < sweepAfter && len(l.buckets) < 100_000 {
+	since := now.Sub(l.swept)
+	if since < sweepAfter && (len(l.buckets) < manyBuckets || since < sweepAgain) {
 		return
 	}
 	l.swept = now

@@ -22,7 +22,10 @@ func (in *Ingress) problem(err error, c echo.Context) {
 	}
 	e := publicError(err)
 	status := e.Code.Status()
-	if e.Err != nil && status >= http.StatusInternalServerError {
+	if c.Request().Context().Err() != nil {
+		// Nobody reads the answer, and what failed is likely just that.
+		in.o.Log.Debug().Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed after its client left")
+	} else if e.Err != nil && status >= http.StatusInternalServerError {
 		in.o.Log.Error().Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed")
 	}
 	p := contracts.Problem{

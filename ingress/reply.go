@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -32,12 +33,22 @@ func newReplies(conn *nats.Conn, node string, log zerolog.Logger) *replies {
 	return &replies{conn: conn, subject: contracts.SubjectReply(node), log: log, waiting: make(map[string][]*waiter)}
 }
 
+const flushWait = 2 * time.Second
+
 func (r *replies) listen() (err error) {
 	r.sub, err = r.conn.Subscribe(r.subject, r.take)
 	if err != nil {
 		return err
 	}
-	return r.conn.Flush() // a worker that answers at once must find us
+	if !r.conn.IsConnected() {
+		return nil // the library subscribes when the connection is there
+	}
+	// A worker that answers at once must find us. Where this fails, the
+	// connection was lost just now, and what is above holds.
+	if err := r.conn.FlushTimeout(flushWait); err != nil {
+		r.log.Warn().Err(err).Msg("subscription for replies not confirmed")
+	}
+	return nil
 }
 
 func (r *replies) close() {

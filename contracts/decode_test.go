@@ -1,0 +1,141 @@
+package contracts
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+// seeds are the golden files and what is near them.
+func seeds(f *testing.F, name string) {
+	f.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".golden"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range [][]byte{b, b[:len(b)/2], append(bytes.Clone(b), b...), nil, []byte("null"), []byte("{}"), []byte(`{"v":1}`), []byte("1  "), []byte("final 1 x ")} {
+		f.Add(s)
+	}
+}
+
+// again checks that what was read is written and read back alike, so that no
+// record changes by passing through.
+func again[T any](t *testing.T, v T, encode func(T) ([]byte, error), decode func([]byte) (T, error)) {
+	t.Helper()
+	b, err := encode(v)
+	if err != nil {
+		t.Fatalf("%+v is read but not written: %v", v, err)
+	}
+	back, err := decode(b)
+	if err != nil {
+		t.Fatalf("%q is written but not read: %v", b, err)
+	}
+	first, second := reflect.ValueOf(v), reflect.ValueOf(back)
+	for i := range first.NumField() {
+		if f, s := first.Field(i), second.Field(i); f.Kind() == reflect.Slice && f.Len() == 0 && s.Len() == 0 {
+			continue
+		} else if !reflect.DeepEqual(f.Interface(), s.Interface()) {
+			t.Fatalf("%s was %v and is %v", first.Type().Field(i).Name, f, s)
+		}
+	}
+}
+
+func FuzzDecodeLetter(f *testing.F) {
+	seeds(f, "message")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := DecodeLetter(b)
+		if err != nil {
+			return
+		}
+		if id, err := ParseID(l.ID); err != nil || id.Conversation != l.Conversation || l.Channel == "" {
+			t.Fatalf("%+v was taken", l.Message)
+		}
+		m, err := l.Open(place{})
+		if err != nil {
+			return
+		}
+		again(t, m, func(m Message) ([]byte, error) { return EncodeMessage(m, place{}) }, func(b []byte) (Message, error) {
+			l, err := DecodeLetter(b)
+			if err != nil {
+				return Message{}, err
+			}
+			return l.Open(place{})
+		})
+	})
+}
+
+func FuzzDecodeSealed(f *testing.F) {
+	seeds(f, "sealed")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := DecodeSealed(b)
+		if err == nil && !bytes.Equal(EncodeSealed(s), b) {
+			t.Fatalf("%q is read but written as %q", b, EncodeSealed(s))
+		}
+	})
+}
+
+func FuzzDecodeReply(f *testing.F) {
+	seeds(f, "reply")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := DecodeReply(b)
+		if err != nil {
+			return
+		}
+		if _, err := ParseID(r.ID); err != nil {
+			t.Fatalf("%q was taken", r.ID)
+		}
+		if len(r.Data) <= MaxReply && !bytes.Equal(EncodeReply(r), b) {
+			t.Fatalf("%q is read but written as %q", b, EncodeReply(r))
+		}
+	})
+}
+
+func FuzzDecodeAttach(f *testing.F) {
+	seeds(f, "attach")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := DecodeAttach(b)
+		if err != nil {
+			return
+		}
+		oneToken(t, a.ReplyTo[len(subjectReply):])
+		again(t, a, func(a Attach) ([]byte, error) { return EncodeAttach(a.ReplyTo), nil }, DecodeAttach)
+	})
+}
+
+func FuzzDecodeOutgoing(f *testing.F) {
+	seeds(f, "outgoing")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if o, err := DecodeOutgoing(b); err == nil {
+			again(t, o, EncodeOutgoing, DecodeOutgoing)
+		}
+	})
+}
+
+func FuzzDecodeDead(f *testing.F) {
+	seeds(f, "dead")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if d, err := DecodeDead(b); err == nil {
+			again(t, d, EncodeDead, DecodeDead)
+		}
+	})
+}
+
+func FuzzDecodeTurn(f *testing.F) {
+	seeds(f, "turn")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if v, err := DecodeTurn(b); err == nil {
+			again(t, v, EncodeTurn, DecodeTurn)
+		}
+	})
+}
+
+func FuzzDecodeResult(f *testing.F) {
+	seeds(f, "result")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if v, err := DecodeResult(b); err == nil {
+			again(t, v, EncodeResult, DecodeResult)
+		}
+	})
+}

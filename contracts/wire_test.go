@@ -1,0 +1,309 @@
+package contracts
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// place is a Sealer that shows where it sealed: "kind|conversation|id|plain".
+type place struct{}
+
+func (place) Seal(plain []byte, kind Kind, conversation, id string) ([]byte, error) {
+	return append([]byte(string(kind)+"|"+conversation+"|"+id+"|"), plain...), nil
+}
+
+func (place) Open(sealed []byte, kind Kind, conversation, id string) ([]byte, error) {
+	plain, ok := bytes.CutPrefix(sealed, []byte(string(kind)+"|"+conversation+"|"+id+"|"))
+	if !ok {
+		return nil, errors.New("sealed elsewhere")
+	}
+	return plain, nil
+}
+
+// broken is a Sealer without its key.
+type broken struct{}
+
+var errBroken = errors.New("no key")
+
+func (broken) Seal([]byte, Kind, string, string) ([]byte, error) { return nil, errBroken }
+func (broken) Open([]byte, Kind, string, string) ([]byte, error) { return nil, errBroken }
+
+const (
+	aConversation = "0123456789abcdefghijklmnop"
+	anID          = aConversation + ".m5s3k0w0.00000000000000aa.vvvvvvvvvvvvvvvv"
+)
+
+var noon = time.Date(2026, 11, 20, 12, 0, 0, 123e6, time.UTC)
+
+func aMessage() Message {
+	return Message{
+		ID: anID, Conversation: aConversation, Channel: ChannelAPI, RequestID: "REQ", ReplyTo: SubjectReply("n1"),
+		Accepted: noon, Caller: "api:admin", SessionID: "s-1", Text: "héllo <b>\u2028\n", Model: "gpt-5",
+	}
+}
+
+func aResult() Result {
+	return Result{
+		Version: Version, ID: anID, SessionID: "s-1", Reply: "hi", Model: "m", ModelVersion: "m-1",
+		Usage: Usage{PromptTokens: 3, CompletionTokens: 4}, Finish: "stop", At: noon,
+	}
+}
+
+// wire is everything that another process, another replica or a client reads.
+// A change of a golden file is a change of the protocol.
+var wire = []struct {
+	name   string
+	value  any
+	encode func() ([]byte, error)
+	decode func([]byte) (any, error) // nil: only clients read it
+}{
+	{"message", aMessage(), func() ([]byte, error) { return EncodeMessage(aMessage(), place{}) }, func(b []byte) (any, error) {
+		l, err := DecodeLetter(b)
+		if err != nil {
+			return nil, err
+		}
+		return l.Open(place{})
+	}},
+	{"turn", aTurn, func() ([]byte, error) { return EncodeTurn(aTurn) }, func(b []byte) (any, error) { return DecodeTurn(b) }},
+	{"result", aResult(), func() ([]byte, error) { return EncodeResult(aResult()) }, func(b []byte) (any, error) { return DecodeResult(b) }},
+	{"result_failed", aFailure, func() ([]byte, error) { return EncodeResult(aFailure) }, func(b []byte) (any, error) { return DecodeResult(b) }},
+	{"sealed", aSealed, func() ([]byte, error) { return EncodeSealed(aSealed), nil }, func(b []byte) (any, error) { return DecodeSealed(b) }},
+	{"reply", Reply(aSealed), func() ([]byte, error) { return EncodeReply(Reply(aSealed)), nil }, func(b []byte) (any, error) { return DecodeReply(b) }},
+	{"attach", Attach{Version: 1, ReplyTo: "chat.reply.n1"}, func() ([]byte, error) { return EncodeAttach("chat.reply.n1"), nil }, func(b []byte) (any, error) { return DecodeAttach(b) }},
+	{"outgoing", anOutgoing, func() ([]byte, error) { return EncodeOutgoing(anOutgoing) }, func(b []byte) (any, error) { return DecodeOutgoing(b) }},
+	{"dead", aDead, func() ([]byte, error) { return EncodeDead(aDead) }, func(b []byte) (any, error) { return DecodeDead(b) }},
+
+	{"chat_reply", nil, func() ([]byte, error) {
+		r := aResult()
+		return json.Marshal(ChatReply{
+			ID: r.ID, SessionID: r.SessionID, Status: StatusDone, Reply: r.Reply, Model: r.Model, ModelVersion: r.ModelVersion,
+			FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
+		})
+	}, nil},
+	{"chat_pending", nil, func() ([]byte, error) { return json.Marshal(ChatReply{ID: anID, Status: StatusPending}) }, nil},
+	{"problem", nil, func() ([]byte, error) {
+		return json.Marshal(Problem{Type: "about:blank", Title: "Gone", Status: 410, Detail: "d", Code: CodeResultExpired, RequestID: "REQ", ID: anID})
+	}, nil},
+	{"health", nil, func() ([]byte, error) { return json.Marshal(Health{Status: "healthy", Uptime: 7}) }, nil},
+	{"ready", nil, func() ([]byte, error) {
+		return json.Marshal(Ready{Status: "not_ready", Checks: map[string]string{"nats": "down", "redis": "ok"}})
+	}, nil},
+}
+
+var (
+	aTurn      = Turn{Version: 1, ID: anID, User: "hi", Assistant: "hello", Tokens: 5, At: noon}
+	aFailure   = Failed(aMessage(), CodeModelTimeout, "the model took too long", noon)
+	aSealed    = Sealed{ID: anID, Data: []byte("any bytes \x00\n here")}
+	anOutgoing = Outgoing{Version: 1, ID: anID, Conversation: aConversation, Channel: "feishu", Data: []byte{1, 2}}
+	aDead      = Dead{
+		Version: 1, ID: anID, Conversation: aConversation, Code: CodeModelFailed, Detail: []byte("sealed"), Attempts: 5,
+		Stream: StreamChat, Sequence: 9, Subject: SubjectChat(aConversation), At: noon, Original: []byte("original"),
+	}
+)
+
+func golden(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestGolden(t *testing.T) {
+	for _, w := range wire {
+		t.Run(w.name, func(t *testing.T) {
+			got, err := w.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if err := os.WriteFile(filepath.Join("testdata", w.name+".golden"), got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := golden(t, w.name)
+			if !bytes.Equal(got, want) {
+				t.Errorf("written\n%q, golden\n%q", got, want)
+			}
+			if w.decode == nil {
+				return
+			}
+			back, err := w.decode(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(back, w.value) {
+				t.Errorf("read\n%+v, want\n%+v", back, w.value)
+			}
+		})
+	}
+}
+
+// A build reads what it knows, and says of anything else that it is another version's.
+func TestVersions(t *testing.T) {
+	version := regexp.MustCompile(`"v":1,|(^|^final )1 `)
+	for _, w := range wire {
+		if w.decode == nil {
+			continue
+		}
+		b := golden(t, w.name)
+		for _, v := range []string{"0", "2", "99", "1"} {
+			as := version.ReplaceAllFunc(b, func(m []byte) []byte { return bytes.Replace(m, []byte("1"), []byte(v), 1) })
+			_, err := w.decode(as)
+			if (v == "1") != (err == nil) || (v != "1") != errors.Is(err, ErrVersion) {
+				t.Errorf("%s of version %s: %v", w.name, v, err)
+			}
+		}
+		without := version.ReplaceAll(b, []byte("$1"))
+		if _, err := w.decode(without); err == nil {
+			t.Errorf("%s without a version was read", w.name)
+		} else if b[0] == '{' && !errors.Is(err, ErrVersion) {
+			t.Errorf("%s without a version: %v", w.name, err)
+		}
+	}
+}
+
+func TestWriterSetsTheVersion(t *testing.T) {
+	b, err := EncodeTurn(Turn{Version: 77, ID: anID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := DecodeTurn(b); err != nil || got.Version != Version {
+		t.Errorf("version %d, %v", got.Version, err)
+	}
+}
+
+func TestMessageIsSealedForItsPlace(t *testing.T) {
+	b, err := EncodeMessage(aMessage(), place{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		t.Fatal(err)
+	}
+	e.Body = nil
+	clearPart, _ := json.Marshal(e)
+	for _, secret := range []string{"api:admin", "s-1", "llo", "gpt-5"} {
+		if bytes.Contains(clearPart, []byte(secret)) {
+			t.Errorf("%q lies in the clear: %s", secret, clearPart)
+		}
+	}
+	l, err := DecodeLetter(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Text != "" || l.Caller != "" {
+		t.Errorf("an unopened letter shows its content: %+v", l.Message)
+	}
+	l.ID = strings.Replace(anID, "aa", "bb", 1)
+	if _, err := l.Open(place{}); err == nil {
+		t.Error("a body that was sealed for another id opens")
+	}
+}
+
+func TestSealerFailure(t *testing.T) {
+	if _, err := EncodeMessage(aMessage(), broken{}); !errors.Is(err, errBroken) {
+		t.Errorf("encode: %v", err)
+	}
+	l, err := DecodeLetter(golden(t, "message"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Open(broken{}); !errors.Is(err, errBroken) {
+		t.Errorf("open: %v", err)
+	}
+}
+
+// An envelope whose parts disagree would be run under one conversation's lock
+// and written into another's keys.
+func TestContradictions(t *testing.T) {
+	other := strings.Repeat("0", conversationLen)
+	change := func(name, old, new string) []byte {
+		b := golden(t, name)
+		changed := bytes.ReplaceAll(b, []byte(old), []byte(new))
+		if bytes.Equal(b, changed) {
+			t.Fatalf("%s holds no %q", name, old)
+		}
+		return changed
+	}
+	cases := map[string]func() error{
+		"letter of another conversation": func() error {
+			_, err := DecodeLetter(change("message", `"conversation":"`+aConversation, `"conversation":"`+other))
+			return err
+		},
+		"letter without a channel": func() error {
+			_, err := DecodeLetter(change("message", `"channel":"api"`, `"channel":""`))
+			return err
+		},
+		"letter without an id": func() error {
+			_, err := DecodeLetter(change("message", anID, ""))
+			return err
+		},
+		"outgoing of another conversation": func() error {
+			_, err := DecodeOutgoing(change("outgoing", `"conversation":"`+aConversation, `"conversation":"`+other))
+			return err
+		},
+		"outgoing without a channel": func() error {
+			_, err := DecodeOutgoing(change("outgoing", `"feishu"`, `""`))
+			return err
+		},
+		"attach to a subject of the server": func() error {
+			_, err := DecodeAttach(change("attach", "chat.reply.n1", "$JS.API.STREAM.DELETE.CHAT"))
+			return err
+		},
+		"attach to a wildcard": func() error {
+			_, err := DecodeAttach(change("attach", "chat.reply.n1", "chat.reply.>"))
+			return err
+		},
+		"attach to nobody": func() error {
+			_, err := DecodeAttach(change("attach", "chat.reply.n1", "chat.reply._"))
+			return err
+		},
+		"reply of another kind": func() error {
+			_, err := DecodeReply(change("reply", "final ", "delta "))
+			return err
+		},
+		"reply for no id": func() error {
+			_, err := DecodeReply(change("reply", anID, "x"))
+			return err
+		},
+		"sealed record with a sign before its version": func() error {
+			_, err := DecodeSealed([]byte("+1 " + anID + " x"))
+			return err
+		},
+	}
+	for name, decode := range cases {
+		if err := decode(); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+// The largest result travels inside; one byte more and the reply only points.
+func TestReplyPointer(t *testing.T) {
+	for size, carried := range map[int]bool{MaxReply: true, MaxReply + 1: false, 0: false} {
+		r, err := DecodeReply(EncodeReply(Reply{ID: anID, Data: make([]byte, size)}))
+		if err != nil || r.ID != anID || (len(r.Data) == size) != (carried || size == 0) || (len(r.Data) > 0) != carried {
+			t.Errorf("%d bytes: %d arrived, %v", size, len(r.Data), err)
+		}
+	}
+}
+
+func TestFailed(t *testing.T) {
+	if r := aFailure; r.Reply != "" || r.Code != CodeModelTimeout || r.ID != anID || r.SessionID != "s-1" || !r.At.Equal(noon) {
+		t.Errorf("%+v", r)
+	}
+}
