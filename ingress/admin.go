@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/labstack/echo/v4/middleware"
 
 	"moltbot/contracts"
 )
@@ -46,7 +46,7 @@ func (a *Admin) open(in *Ingress) {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = in.problem
 	e.IPExtractor = echo.ExtractIPDirect()
-	e.Use(in.requestID, in.accessLog(), middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}), a.guard)
+	e.Use(in.requestID, in.accessLog(), in.recovered(), in.guard(a))
 	e.GET("/admin/status", func(c echo.Context) error {
 		s, err := a.Status(c.Request().Context())
 		if err != nil {
@@ -73,24 +73,40 @@ func (a *Admin) open(in *Ingress) {
 
 func (a *Admin) serve() error { return a.srv.Serve(a.Listener) }
 
-// guard lets in who knows the token, and no browser page: a page cannot set the
-// header, and its Host would be another one (DNS rebinding).
-func (a *Admin) guard(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		host, _, err := net.SplitHostPort(c.Request().Host)
-		if err != nil {
-			host = c.Request().Host
+// guard lets in who knows the token of the file, or has a token with the scope
+// "admin", and no browser page: a page cannot set the header, and its Host would
+// be another one (DNS rebinding).
+func (in *Ingress) guard(a *Admin) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			host, _, err := net.SplitHostPort(c.Request().Host)
+			if err != nil {
+				host = c.Request().Host
+			}
+			ip := net.ParseIP(host)
+			if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+				return fail(contracts.CodeForbidden, "the admin API is for this machine only")
+			}
+			token, err := bearer(c)
+			if err != nil || !in.mayAdmin(c, a, token) {
+				return in.unauthorized(c, "the admin token is in admin.json in the data directory; a token with the scope \"admin\" does as well")
+			}
+			return next(c)
 		}
-		ip := net.ParseIP(host)
-		if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return fail(contracts.CodeForbidden, "the admin API is for this machine only")
-		}
-		token, err := bearer(c)
-		if err != nil || subtle.ConstantTimeCompare([]byte(token), []byte(a.Token)) != 1 {
-			return fail(contracts.CodeUnauthorized, "the admin token is in admin.json in the data directory")
-		}
-		return next(c)
 	}
+}
+
+func (in *Ingress) mayAdmin(c echo.Context, a *Admin, token string) bool {
+	if subtle.ConstantTimeCompare([]byte(token), []byte(a.Token)) == 1 {
+		c.Set(keyCaller, "operator")
+		return true
+	}
+	who, err := in.o.Verifier.Verify(token)
+	if err != nil || !slices.Contains(who.Scopes, scopeAdmin) {
+		return false
+	}
+	c.Set(keyCaller, userID(who.User))
+	return true
 }
 
 func (a *Admin) close() error {

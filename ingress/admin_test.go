@@ -38,7 +38,7 @@ func TestAdmin(t *testing.T) {
 	const good = "Authorization: Bearer " + token
 
 	for name, with := range map[string]string{
-		"none": "Authorization:", "wrong": "Authorization: Bearer x", "empty": "Authorization: Bearer  ", "a user's": "Authorization: Bearer " + bob,
+		"none": "Authorization:", "wrong": "Authorization: Bearer x", "empty": "Authorization: Bearer  ", "a user's": "Authorization: Bearer " + ann,
 		"other scheme": "Authorization: Basic " + token, "longer": good + "x",
 	} {
 		for _, path := range []string{"/admin/status", "/admin/nothing", "/"} {
@@ -70,6 +70,9 @@ func TestAdmin(t *testing.T) {
 		t.Error("a token was made for a stranger")
 	}
 
+	if res := r.get("/admin/status", "Authorization: Bearer "+guest); res.status != 200 {
+		t.Errorf("a token with the scope admin: %d %s", res.status, res.body)
+	}
 	var s contracts.AdminStatus
 	if res := r.get("/admin/status", good); json.Unmarshal([]byte(res.body), &s) != nil || s.Node != "n1" || s.Slots != 7 {
 		t.Errorf("%d %s", res.status, res.body)

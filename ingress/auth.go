@@ -9,8 +9,11 @@ import (
 	"moltbot/contracts"
 )
 
-// scopeChat is what a token needs for everything under /api.
-const scopeChat = "chat"
+// Scopes of a token.
+const (
+	scopeChat  = "chat"  // everything under /api
+	scopeAdmin = "admin" // everything under /admin
+)
 
 // authenticate finds out who calls. A bearer header, once given, decides alone:
 // a bad one is not made good by a token in the body.

@@ -54,11 +54,22 @@ func (in *Ingress) await(ctx context.Context, id contracts.ID, w *waiter, patien
 		case <-in.draining:
 			return contracts.Result{}, false, nil
 		case <-over.C:
-			return contracts.Result{}, false, nil
+			return in.lastLook(ctx, id, w)
 		case <-ctx.Done():
 			// The client is gone; the message is stored and is answered all the same.
 			return contracts.Result{}, false, nil
 		}
+	}
+}
+
+// lastLook takes a reply that came in the same moment as the end of patience.
+func (in *Ingress) lastLook(ctx context.Context, id contracts.ID, w *waiter) (contracts.Result, bool, error) {
+	select {
+	case reply := <-w.result:
+		r, ok := in.open(ctx, id, reply)
+		return r, ok, nil
+	default:
+		return contracts.Result{}, false, nil
 	}
 }
 

@@ -25,16 +25,23 @@ func (in *Ingress) live(c echo.Context) error {
 func (in *Ingress) readyz(c echo.Context) error {
 	r := in.ready.look(c.Request().Context())
 	status := http.StatusOK
-	if r.Status != "ready" {
+	if r.Status != ready {
 		status = http.StatusServiceUnavailable
 	}
 	return c.JSON(status, r)
 }
 
+// What /readyz says.
+const (
+	ready    = "ready"
+	notReady = "not_ready"
+)
+
 // Times of readiness checks.
 const (
-	readyTimeout = time.Second // for all dependencies together
-	readyFresh   = time.Second // probes within this share one look
+	readyTimeout = time.Second            // for all dependencies together
+	readyFresh   = time.Second            // probes within this share one look that found all well
+	brokenFresh  = 100 * time.Millisecond // and one that did not, so that recovery shows at once
 )
 
 // readiness asks the dependencies, at most once per readyFresh however many probe.
@@ -56,11 +63,15 @@ func (r *readiness) stop() { r.stopping.Store(true) }
 
 func (r *readiness) look(ctx context.Context) contracts.Ready {
 	if r.stopping.Load() {
-		return contracts.Ready{Status: "not_ready", Checks: map[string]string{"ingress": "shutting down"}}
+		return contracts.Ready{Status: notReady, Checks: map[string]string{"ingress": "shutting down"}}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.now().Sub(r.at) < readyFresh {
+	fresh := readyFresh
+	if r.last.Status != ready {
+		fresh = brokenFresh
+	}
+	if r.now().Sub(r.at) < fresh {
 		return r.last
 	}
 	r.last, r.at = r.ask(ctx), r.now()
@@ -81,21 +92,21 @@ func (r *readiness) ask(ctx context.Context) contracts.Ready {
 			answers <- answer{name, text}
 		}()
 	}
-	ready := contracts.Ready{Status: "ready", Checks: make(map[string]string, len(r.checks))}
+	now := contracts.Ready{Status: ready, Checks: make(map[string]string, len(r.checks))}
 	for name := range r.checks {
-		ready.Checks[name] = "no answer" // until it comes
+		now.Checks[name] = "no answer" // until it comes
 	}
 	for range r.checks {
 		select {
 		case a := <-answers:
-			ready.Checks[a.name] = a.text
+			now.Checks[a.name] = a.text
 		case <-ctx.Done(): // a check that does not heed it must not hang the probe
 		}
 	}
-	for _, text := range ready.Checks {
+	for _, text := range now.Checks {
 		if text != "ok" {
-			ready.Status = "not_ready"
+			now.Status = notReady
 		}
 	}
-	return ready
+	return now
 }

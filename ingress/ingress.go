@@ -157,11 +157,14 @@ func (in *Ingress) drain(srv *http.Server) error {
 	// rest is only the time to write.
 	ctx, cancel := context.WithTimeout(context.Background(), in.o.DrainWait+5*time.Second)
 	defer cancel()
-	err := srv.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("drain: %w", err), srv.Close())
+	var err error
+	if srv.Shutdown(ctx) != nil {
+		// A client that is still sending its request holds no answer of ours.
+		in.o.Log.Warn().Msg("connections that did not end in time are cut")
+		err = srv.Close()
 	}
 	in.stopWaiting()
+	in.publish.close()
 	if in.o.Admin != nil {
 		err = errors.Join(err, in.o.Admin.close())
 	}

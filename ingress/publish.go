@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,9 @@ type publisher struct {
 	repair  func(context.Context) error
 
 	repairing atomic.Bool
+	repairs   sync.WaitGroup
+	life      context.Context // of repairs; they belong to no request
+	end       context.CancelFunc
 }
 
 func newPublisher(conn *nats.Conn, sealer contracts.Sealer, timeout time.Duration, repair func(context.Context) error) (*publisher, error) {
@@ -30,7 +34,15 @@ func newPublisher(conn *nats.Conn, sealer contracts.Sealer, timeout time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	return &publisher{conn: conn, js: js, sealer: sealer, timeout: timeout, repair: repair}, nil
+	p := &publisher{conn: conn, js: js, sealer: sealer, timeout: timeout, repair: repair}
+	p.life, p.end = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// close ends a repair that is under way. No publish may come after it.
+func (p *publisher) close() {
+	p.end()
+	p.repairs.Wait()
 }
 
 // JetStream's error codes that a publisher meets.
@@ -107,10 +119,10 @@ func (p *publisher) mend() {
 	if p.repair == nil || !p.repairing.CompareAndSwap(false, true) {
 		return
 	}
-	go func() {
+	p.repairs.Go(func() {
 		defer p.repairing.Store(false)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(p.life, 10*time.Second)
 		defer cancel()
 		_ = p.repair(ctx) // logs what it did; the next publish meets the result
-	}()
+	})
 }

@@ -58,6 +58,16 @@ func (in *Ingress) accessLog() echo.MiddlewareFunc {
 	})
 }
 
+// recovered turns a panic into a 500 and logs where it came from.
+func (in *Ingress) recovered() echo.MiddlewareFunc {
+	return middleware.RecoverWithConfig(middleware.RecoverConfig{
+		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
+			in.o.Log.Error().Err(err).Str("request_id", requestID(c)).Bytes("stack", stack).Msg("handler panicked")
+			return err
+		},
+	})
+}
+
 // clientAddress reads X-Forwarded-For only from proxies that are trusted by
 // name; without it anybody could choose the address he is limited by.
 func clientAddress(trusted []*net.IPNet) echo.IPExtractor {

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
-	"github.com/labstack/echo/v4/middleware"
 )
 
 // routes is the whole public API.
@@ -13,7 +12,7 @@ func (in *Ingress) routes() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = in.problem
 	e.IPExtractor = clientAddress(in.o.TrustedProxy)
-	e.Use(in.requestID, in.accessLog(), middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}))
+	e.Use(in.requestID, in.accessLog(), in.recovered())
 
 	e.Match([]string{http.MethodGet, http.MethodPost}, "/api/health", in.health)
 	e.GET("/livez", in.live)
