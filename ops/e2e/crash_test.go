@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -24,7 +23,8 @@ func TestCrashPoints(t *testing.T) {
 					died <- w.name
 				}()
 			}
-			o := &load{conversations: 6, messages: 6, prefix: "crash-" + point}
+			// One conversation, so that the worker has nothing else in hand when it dies.
+			o := &load{conversations: 1, messages: 20, prefix: "crash-" + point}
 			judge(t, y, l, o)
 			select {
 			case name := <-died:
@@ -32,8 +32,8 @@ func TestCrashPoints(t *testing.T) {
 			default:
 				t.Fatalf("no worker reached the point %q", point)
 			}
-			if n := l.doubles(); strings.HasPrefix(point, "comm") && n > 0 {
-				t.Errorf("%d messages ran twice although their answer was committed", n)
+			if n := l.doubles(); n > 0 {
+				t.Errorf("%d messages ran twice: at none of these points is a run under way", n)
 			}
 		})
 	}
