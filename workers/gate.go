@@ -50,10 +50,10 @@ func (g *gate) setLimit(n int) {
 	g.signal()
 }
 
-func (g *gate) state() (limit, used int) {
+func (g *gate) size() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.limit, g.used
+	return g.limit
 }
 
 func (g *gate) signal() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,6 +31,7 @@ type pool struct {
 	log      zerolog.Logger
 
 	running sync.WaitGroup
+	busy    atomic.Int32 // deliveries in the settler's hands
 	mu      sync.Mutex
 	sick    bool // a delivery met a dependency that is down
 }
@@ -61,8 +63,15 @@ func (p *pool) run(take context.Context) error {
 	return nil
 }
 
-// fetch takes free slots, pulls at most as many deliveries, and starts each.
+// fetch takes free slots, pulls at most as many deliveries, and starts each. It
+// waits for the slots first: what freed them may have met a dependency that is down.
 func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstream.Consumer, error) {
+	slots := p.gate.acquire(take, maxPerFetch)
+	if slots == 0 {
+		return c, nil
+	}
+	started := 0
+	defer func() { p.gate.release(slots - started) }()
 	if err := p.recovered(take); err != nil {
 		return c, err
 	}
@@ -72,12 +81,6 @@ func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstrea
 			return nil, err
 		}
 	}
-	slots := p.gate.acquire(take, maxPerFetch)
-	if slots == 0 {
-		return c, nil
-	}
-	started := 0
-	defer func() { p.gate.release(slots - started) }()
 	batch, err := c.Fetch(slots, jetstream.FetchMaxWait(fetchWait))
 	if err != nil {
 		return c, fmt.Errorf("fetch: %w", err)
@@ -97,7 +100,11 @@ func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstrea
 }
 
 func (p *pool) settle(take, work context.Context, d jetstream.Msg) {
-	defer p.gate.release(1)
+	p.busy.Add(1)
+	defer func() {
+		p.busy.Add(-1)
+		p.gate.release(1)
+	}()
 	handled, err := p.settler.Handle(take, work, d)
 	if err == nil || work.Err() != nil {
 		return

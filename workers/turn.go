@@ -34,7 +34,7 @@ func identify(data []byte) (string, error) {
 
 // Run answers one message. It has no effect but the model call: everything else
 // happens in the commit.
-func (t *turn) Run(ctx context.Context, task mailbox.Task) (mailbox.Outcome, error) {
+func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, err error) {
 	m, err := t.open(task)
 	if err != nil {
 		return mailbox.Outcome{}, &contracts.Error{
@@ -42,9 +42,8 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (mailbox.Outcome, err
 		}
 	}
 	t.replies.begin(task.ID)
-	o, err := t.answer(ctx, task, m)
-	o.Waiters = t.replies.end(task.ID)
-	return o, err
+	defer func() { o.Waiters = t.replies.end(task.ID) }() // also when the completer panics
+	return t.answer(ctx, task, m)
 }
 
 func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message) (mailbox.Outcome, error) {

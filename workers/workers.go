@@ -91,9 +91,10 @@ func (w *Workers) Run(ctx context.Context) error {
 		return fmt.Errorf("listen for attach requests: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection is closed next anyway
-	for w.janitor.Look(ctx) != nil && ctx.Err() == nil {
+	for err := w.janitor.Look(ctx); err != nil && ctx.Err() == nil; err = w.janitor.Look(ctx) {
+		w.o.Log.Warn().Err(err).Msg("the queue or the store is not ready")
 		if _, err := w.o.Consumer(ctx); err != nil {
-			w.o.Log.Warn().Err(err).Msg("the queue is not ready")
+			w.o.Log.Warn().Err(err).Msg("the queue could not be made again")
 		}
 		pause(ctx, retryFetch)
 	}
@@ -120,11 +121,11 @@ func (w *Workers) Healthy(ctx context.Context) error {
 }
 
 // SetSlots changes how many messages this process runs at a time. Shrinking
-// waits for what runs; 0 pauses.
+// waits for what runs and for the fetch that is out (a second at most); 0 pauses.
 func (w *Workers) SetSlots(n int) { w.pool.gate.setLimit(max(0, n)) }
 
-// Slots gives the limit and how many are in use.
-func (w *Workers) Slots() (limit, used int) { return w.pool.gate.state() }
+// Slots gives the limit and how many deliveries are being worked on.
+func (w *Workers) Slots() (limit, running int) { return w.pool.gate.size(), int(w.pool.busy.Load()) }
 
 func setDefaults(o *Options) {
 	if o.Slots == 0 {

@@ -96,7 +96,7 @@ type wakeup struct {
 	conversation string
 	id           string
 	seq          uint64
-	created      int64 // creation time of the stream, Unix nanoseconds
+	created      int64 // the stream's life, see View
 	token        string
 }
 
@@ -135,6 +135,7 @@ type claimed struct {
 	failed failures
 	turns  [][]byte
 	epoch  int64
+	stop   uint64
 }
 
 func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, error) {
@@ -150,7 +151,7 @@ func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, 
 	switch out.state {
 	case stateGo:
 		out.tries, out.failed = int(r.int()), parseFailures(r.text())
-		out.turns, out.epoch = r.list(), r.int()
+		out.turns, out.epoch, out.stop = r.list(), r.int(), r.seq()
 	case stateFinished, stateFenced, stateLost:
 	default:
 		r.bad = true
@@ -177,7 +178,7 @@ func (b *box) commit(ctx context.Context, h *holding, t Task, o Outcome, stopped
 			contracts.KeyDone(h.conversation, t.ID), contracts.KeyResult(h.conversation, t.ID),
 		},
 		h.token, h.fence, t.Sequence, t.ID, t.Epoch, flag, o.Turn, o.Result, o.Out, b.o.KeepTurns,
-		jitter(b.o.ContextTTL), jitter(b.o.BoxTTL), jitter(b.o.DoneTTL), jitter(b.o.ResultTTL), b.o.firstSeq()).Slice()
+		jitter(b.o.ContextTTL), jitter(b.o.BoxTTL), jitter(b.o.DoneTTL), jitter(b.o.ResultTTL), b.o.firstSeq(), h.created).Slice()
 	if err != nil {
 		return committed{}, storeError("commit", err)
 	}
@@ -200,7 +201,7 @@ const everything = uint64(1) << 53
 // names a message whose attempt did not happen.
 func (b *box) release(ctx context.Context, h *holding, upto uint64, refund string) (state, uint64, error) {
 	k := b.keys(h.conversation)
-	v, err := b.scripts.release.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, h.reached, upto, refund).Slice()
+	v, err := b.scripts.release.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, h.reached, upto, refund, h.created).Slice()
 	if err != nil {
 		return "", 0, storeError("release", err)
 	}
@@ -239,13 +240,11 @@ func (b *box) outbox(ctx context.Context, h *holding) ([][]byte, error) {
 }
 
 func (b *box) clear(ctx context.Context, h *holding, entries [][]byte) error {
-	k := b.keys(h.conversation)
-	args := make([]any, 0, len(entries)+1)
-	args = append(args, h.token)
-	for _, e := range entries {
-		args = append(args, e)
+	args := make([]any, len(entries))
+	for i, e := range entries {
+		args[i] = e
 	}
-	return storeError("clear outbox", b.scripts.clear.Run(ctx, b.rdb, []string{k.Lease, k.Out}, args...).Err())
+	return storeError("clear outbox", b.scripts.clear.Run(ctx, b.rdb, []string{b.keys(h.conversation).Out}, args...).Err())
 }
 
 func (b *box) result(ctx context.Context, conversation, id string) ([]byte, error) {
@@ -278,7 +277,7 @@ func parseFailures(s string) failures {
 	n, at, ok := strings.Cut(s, ":")
 	count, err := strconv.Atoi(n)
 	first, err2 := strconv.ParseInt(at, 10, 64)
-	if !ok || err != nil || err2 != nil {
+	if !ok || err != nil || err2 != nil || count <= 0 {
 		return failures{}
 	}
 	return failures{count: count, first: time.UnixMilli(first)}

@@ -28,7 +28,7 @@ func (m *Mailbox) bury(ctx context.Context, h *holding, t Task, why *contracts.E
 // buryRaw moves away a message whose subject names no conversation. It belongs
 // to nobody's order, so no lease is needed.
 func (m *Mailbox) buryRaw(ctx context.Context, d jetstream.Msg, meta *jetstream.MsgMetadata) (Handled, error) {
-	id := contracts.DeadID(m.o.Stream, m.o.Look().Created.UnixNano(), meta.Sequence.Stream)
+	id := contracts.DeadID(m.o.Stream, m.o.Look().life(), meta.Sequence.Stream)
 	m.o.Log.Error().Str("message_id", id).Msg("message with a foreign subject moved to the dead letters")
 	err := m.publishDead(ctx, contracts.Dead{
 		ID: id, Code: contracts.CodeDead, Sequence: meta.Sequence.Stream, Subject: d.Subject(), Original: d.Data(),

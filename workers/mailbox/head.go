@@ -24,6 +24,14 @@ type message struct {
 // errNoHead says that the leader knows of no message after a sequence.
 var errNoHead = errors.New("no message waits")
 
+// lookup asks the stream which message of subject is the first at or after from.
+type lookup interface {
+	// direct asks any replica, which may lag. It brings no data.
+	direct(ctx context.Context, subject string, from uint64) (message, error)
+	// leader asks who knows; errNoHead is its word that there is none.
+	leader(ctx context.Context, subject string, from uint64) (message, error)
+}
+
 // head finds the first message of subject after last. own is the delivered
 // message while it is not settled; its bytes are used when it is the answer.
 //
@@ -31,31 +39,42 @@ var errNoHead = errors.New("no message waits")
 // that shows our own message and nothing before it has nothing before it,
 // because replicas apply in order. Any other answer proves nothing, and the
 // leader is asked (facts/engines.md 11: believing it lost 11 messages).
-func (m *Mailbox) head(ctx context.Context, subject string, last uint64, own *message) (message, error) {
+func head(ctx context.Context, l lookup, subject string, last uint64, own *message) (message, error) {
 	if own != nil && own.seq > last {
-		first, err := m.directGet(ctx, subject, last+1)
+		first, err := l.direct(ctx, subject, last+1)
 		if err == nil && first.seq == own.seq && first.at.Equal(own.at) {
 			return *own, nil
 		}
 	}
-	return m.leaderGet(ctx, subject, last+1)
+	return l.leader(ctx, subject, last+1)
 }
 
-// directGet asks any replica which message of subject is the first at or after
-// from. It brings no data.
-func (m *Mailbox) directGet(ctx context.Context, subject string, from uint64) (message, error) {
-	msg, err := m.request(ctx, "$JS.API.DIRECT.GET."+m.o.Stream, getRequest{Seq: from, NextFor: subject})
+// gets is the lookup over a connection.
+type gets struct {
+	conn    *nats.Conn
+	stream  string
+	timeout time.Duration
+}
+
+func (g gets) direct(ctx context.Context, subject string, from uint64) (message, error) {
+	msg, err := g.request(ctx, "$JS.API.DIRECT.GET."+g.stream, getRequest{Seq: from, NextFor: subject})
 	if err != nil {
 		return message{}, err
 	}
-	if s := msg.Header.Get("Status"); s != "" && s != "200" {
+	return decodeDirect(msg.Header)
+}
+
+// decodeDirect reads the headers of a direct get. A replica that knows of no
+// message answers with a status instead.
+func decodeDirect(h nats.Header) (message, error) {
+	if s := h.Get("Status"); s != "" && s != "200" {
 		return message{}, errNoHead
 	}
-	seq, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	seq, err := strconv.ParseUint(h.Get(jetstream.SequenceHeader), 10, 64)
 	if err != nil {
 		return message{}, queueError("read head", err)
 	}
-	at, err := time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer))
+	at, err := time.Parse(time.RFC3339Nano, h.Get(jetstream.TimeStampHeaer))
 	if err != nil {
 		return message{}, queueError("read head", err)
 	}
@@ -77,15 +96,19 @@ type getResponse struct {
 	} `json:"message"`
 }
 
-// leaderGet asks the leader. nats.go's GetMsg always goes direct once the
-// stream allows it, so the request is made by hand.
-func (m *Mailbox) leaderGet(ctx context.Context, subject string, from uint64) (message, error) {
-	msg, err := m.request(ctx, "$JS.API.STREAM.MSG.GET."+m.o.Stream, getRequest{Seq: from, NextFor: subject})
+// leader makes the request by hand: nats.go's GetMsg always goes direct once
+// the stream allows it.
+func (g gets) leader(ctx context.Context, subject string, from uint64) (message, error) {
+	msg, err := g.request(ctx, "$JS.API.STREAM.MSG.GET."+g.stream, getRequest{Seq: from, NextFor: subject})
 	if err != nil {
 		return message{}, err
 	}
+	return decodeLeader(msg.Data, subject, from)
+}
+
+func decodeLeader(b []byte, subject string, from uint64) (message, error) {
 	var r getResponse
-	if err := json.Unmarshal(msg.Data, &r); err != nil {
+	if err := json.Unmarshal(b, &r); err != nil {
 		return message{}, queueError("read head", err)
 	}
 	switch {
@@ -99,14 +122,14 @@ func (m *Mailbox) leaderGet(ctx context.Context, subject string, from uint64) (m
 	return message{seq: r.Message.Seq, at: r.Message.Time, data: r.Message.Data}, nil
 }
 
-func (m *Mailbox) request(ctx context.Context, subject string, r getRequest) (*nats.Msg, error) {
+func (g gets) request(ctx context.Context, subject string, r getRequest) (*nats.Msg, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encode head request: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.o.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
-	msg, err := m.o.Conn.RequestWithContext(ctx, subject, body)
+	msg, err := g.conn.RequestWithContext(ctx, subject, body)
 	if err != nil {
 		return nil, queueError("read head", err)
 	}

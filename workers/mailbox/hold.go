@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -16,7 +17,8 @@ type holding struct {
 	conversation string
 	subject      string
 	token        string
-	created      int64
+	created      int64  // the stream's life, see View
+	connects     uint64 // reconnects of the connection when the delivery came
 
 	delivery  jetstream.Msg
 	delivered uint64
@@ -40,11 +42,15 @@ func (m *Mailbox) hold(take, work context.Context, h *holding) (Handled, error) 
 	if err := m.flush(work, h, h.first.out); err != nil {
 		return m.holdOutbox(h, Task{ID: h.ownID}, err)
 	}
+	if h.first.finished { // the outbox was all that was left to do for it
+		m.replyAgain(work, h)
+		m.settleOwn(h, h.own.seq)
+	}
 	for {
 		if take.Err() != nil {
 			return m.giveBack(h)
 		}
-		msg, err := m.head(work, h.subject, h.last, h.own)
+		msg, err := head(work, m.lookup, h.subject, h.last, h.own)
 		switch {
 		case errors.Is(err, errNoHead):
 			if more, handled, err := m.leave(work, h); !more {
@@ -122,6 +128,7 @@ func (m *Mailbox) prepare(ctx context.Context, h *holding, msg message) (Task, s
 		return t, "", failures{}, err
 	}
 	h.first = nil
+	h.stop = max(h.stop, c.stop)
 	t.Context, t.Epoch, t.Attempt = c.turns, c.epoch, c.tries
 	return t, c.state, c.failed, nil
 }
@@ -146,12 +153,12 @@ func (m *Mailbox) attempt(ctx context.Context, h *holding, t Task) (o Outcome, e
 
 // finish commits the outcome, stores what is to be sent, replies and settles.
 func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, stopped bool) (next bool, _ Handled, _ error) {
-	c, err := m.commit(work, h, t, &o, stopped)
+	c, err := m.commitSurely(work, h, t, &o, stopped)
 	if err != nil {
-		// The run is paid for, but its end is not recorded: it may run again.
 		handled, err := m.giveUp(h, t.ID, err)
 		return false, handled, err
 	}
+	work = context.WithoutCancel(work) // what is committed is also stored, sent and settled
 	switch c.state {
 	case stateFenced, stateLost:
 		return false, HandledRefused, nil
@@ -172,7 +179,7 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 	m.settleOwn(h, t.Sequence)
 	m.tidy(t, c.kept)
 	if c.state == stateReleased {
-		return false, HandledDone, nil
+		return false, m.released(h), nil
 	}
 	if h.want > h.last {
 		return true, "", nil
@@ -180,6 +187,31 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 	more, handled, err := m.leave(work, h)
 	return more, handled, err
 }
+
+// commitSurely commits as often as it takes: the run is paid for, and giving it
+// up because Redis is away would make it run again. The beats go on meanwhile,
+// so nobody else is given the message; if somebody took the conversation all the
+// same, the fence tells.
+func (m *Mailbox) commitSurely(work context.Context, h *holding, t Task, o *Outcome, stopped bool) (committed, error) {
+	for told := false; ; told = true {
+		c, err := m.commit(context.WithoutCancel(work), h, t, o, stopped)
+		if err == nil || work.Err() != nil {
+			return c, err
+		}
+		if !told {
+			m.o.Log.Warn().Err(err).Str("message_id", t.ID).Msg("answer not committed yet, trying on")
+		}
+		again := time.NewTimer(commitAgain)
+		select {
+		case <-work.Done():
+		case <-again.C:
+		}
+		again.Stop()
+	}
+}
+
+// commitAgain is the wait between two tries of a commit.
+const commitAgain = 250 * time.Millisecond
 
 // commit finishes the message. When the box vanished (Redis was emptied) it
 // begins again and keeps the answer; when the user stopped the message in the
@@ -251,6 +283,16 @@ func (m *Mailbox) leave(ctx context.Context, h *holding) (more bool, _ Handled, 
 	// drops the redelivery; if it was not, the message comes again. Never ack.
 	m.nak(h, m.o.BusyDelay)
 	return false, HandledNotFound, nil
+}
+
+// released ends a holding whose commit gave the conversation up. The word that
+// our own message waits may have been lost with Redis: then it comes again.
+func (m *Mailbox) released(h *holding) Handled {
+	if h.settled {
+		return HandledDone
+	}
+	m.nak(h, 0)
+	return HandledGiven
 }
 
 // giveBack returns everything at shutdown: the lease at once, so that another

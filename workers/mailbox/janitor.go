@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 	"moltbot/contracts"
 )
+
+//go:embed lua/mark.lua
+var markLua string
 
 // JanitorOptions of a Janitor; all are required.
 type JanitorOptions struct {
@@ -34,12 +38,13 @@ type JanitorOptions struct {
 // needs its View; one of them at a time purges.
 type Janitor struct {
 	o    JanitorOptions
+	mark *redis.Script
 	view atomic.Pointer[View]
 }
 
 // NewJanitor gives a janitor with an empty view.
 func NewJanitor(o JanitorOptions) *Janitor {
-	j := &Janitor{o: o}
+	j := &Janitor{o: o, mark: redis.NewScript(markLua)}
 	j.view.Store(&View{})
 	return j
 }
@@ -73,6 +78,10 @@ func (j *Janitor) Look(ctx context.Context) error {
 		return err
 	}
 	connects := j.o.Conn.Stats().Reconnects
+	known, err := j.known(ctx)
+	if err != nil {
+		return err
+	}
 	stream, err := js.Stream(ctx, j.o.Stream)
 	if err != nil {
 		return queueError("look up stream", err)
@@ -82,9 +91,13 @@ func (j *Janitor) Look(ctx context.Context) error {
 		return queueError("look up consumer", err)
 	}
 	s, c := stream.CachedInfo(), consumer.CachedInfo()
+	rewound, err := j.remember(ctx, s, known)
+	if err != nil {
+		return err
+	}
 	waiting := c.NumPending + uint64(max(0, c.NumAckPending))
 	j.view.Store(&View{
-		Created: s.Created, FirstSeq: s.State.FirstSeq, Crowded: s.State.Msgs > waiting+j.o.MaxFinished,
+		Created: s.Created, Rewound: rewound, FirstSeq: s.State.FirstSeq, Crowded: s.State.Msgs > waiting+j.o.MaxFinished,
 	})
 	floor := min(c.AckFloor.Stream, s.State.LastSeq)
 	if s.State.Msgs == 0 || floor < s.State.FirstSeq || !j.myTurn(ctx) {
@@ -100,6 +113,28 @@ func (j *Janitor) Look(ctx context.Context) error {
 	}
 	return nil
 }
+
+// markTTL outlives every box, and so every sequence that is remembered.
+const markTTL = 48 * time.Hour
+
+// known is the last sequence that any janitor has seen so far.
+func (j *Janitor) known(ctx context.Context) (string, error) {
+	last, err := j.o.Redis.HGet(ctx, j.markKey(), "last").Result()
+	if errors.Is(err, redis.Nil) {
+		return "0", nil
+	}
+	return last, storeError("read the stream's mark", err)
+}
+
+// remember tells the others what was seen, and gives how often the stream went
+// back in time. A sequence of before says nothing about the stream of after.
+func (j *Janitor) remember(ctx context.Context, s *jetstream.StreamInfo, known string) (int64, error) {
+	n, err := j.mark.Run(ctx, j.o.Redis, []string{j.markKey()},
+		s.Created.UnixNano(), s.State.LastSeq, known, jitter(markTTL)).Int64()
+	return n, storeError("set the stream's mark", err)
+}
+
+func (j *Janitor) markKey() string { return contracts.KeyJanitor(j.o.Stream + "-mark") }
 
 // myTurn takes or keeps the janitor's lease. Two janitors at once do no harm,
 // so a failing Redis only means that nobody purges for the moment.

@@ -106,12 +106,19 @@ type Options struct {
 
 // View is what a worker knows of the stream, from a moment ago.
 type View struct {
-	Created  time.Time
+	Created time.Time
+	// Rewound counts how often the stream was found to have gone back in time,
+	// because its store was restored from a copy.
+	Rewound  int64
 	FirstSeq uint64
 	// Crowded says that finished messages fill the stream, so that each is
 	// deleted at once instead of waiting for the purge.
 	Crowded bool
 }
+
+// life names the stream's present life: a recreated or rewound stream uses
+// sequences again, and those of an earlier life say nothing about it.
+func (v View) life() int64 { return v.Created.UnixNano() + v.Rewound }
 
 // Mailbox turns deliveries into runs.
 type Mailbox struct {
@@ -119,6 +126,8 @@ type Mailbox struct {
 	js    jetstream.JetStream
 	box   *box
 	token atomic.Uint64
+
+	lookup lookup
 	// stream is the handle for deletes, made on first use.
 	stream atomic.Pointer[jetstream.Stream]
 }
@@ -134,7 +143,7 @@ func New(node string, o Options) (*Mailbox, error) {
 		return nil, fmt.Errorf("mailbox: %w", err)
 	}
 	o.node = node
-	m := &Mailbox{o: o, js: js}
+	m := &Mailbox{o: o, js: js, lookup: gets{conn: o.Conn, stream: o.Stream, timeout: o.CallTimeout}}
 	m.box = newBox(&m.o)
 	return m, nil
 }
@@ -165,10 +174,9 @@ func (m *Mailbox) Handle(take, work context.Context, d jetstream.Msg) (Handled, 
 	if !ok {
 		return m.buryRaw(work, d, meta)
 	}
-	view := m.o.Look()
 	h := &holding{
 		conversation: conversation, subject: d.Subject(), token: m.newToken(),
-		created: view.Created.UnixNano(), own: &message{seq: meta.Sequence.Stream, at: meta.Timestamp, data: d.Data()},
+		created: m.o.Look().life(), connects: m.o.Conn.Stats().Reconnects, own: &message{seq: meta.Sequence.Stream, at: meta.Timestamp, data: d.Data()},
 		delivery: d, delivered: meta.NumDelivered,
 	}
 	h.ownID, _ = m.identify(h, *h.own)
@@ -250,9 +258,23 @@ func (m *Mailbox) ack(h *holding) {
 		return
 	}
 	h.settled = true
+	if !m.sameMessage(h) {
+		return // it comes again if it is there
+	}
 	if err := h.delivery.Ack(); err != nil {
 		m.o.Log.Debug().Err(err).Str("conversation", h.conversation).Msg("ack not sent")
 	}
+}
+
+// sameMessage guards an ack against a stream that was recreated or restored
+// since the delivery: the broker goes by the sequence alone, and would drop the
+// message that has it now.
+func (m *Mailbox) sameMessage(h *holding) bool {
+	if m.o.Conn.Stats().Reconnects == h.connects && m.o.Look().life() == h.created {
+		return true
+	}
+	msg, err := m.lookup.leader(context.Background(), h.subject, h.own.seq)
+	return err == nil && msg.seq == h.own.seq && msg.at.Equal(h.own.at)
 }
 
 // nak gives the delivery back, to come again after wait.

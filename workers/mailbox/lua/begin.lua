@@ -39,8 +39,11 @@ if finished == 0 and by ~= token then
   tries = tries + 1
   redis.call('HSET', box, 't:' .. id, tries .. ':' .. token)
 end
+-- Its own message is wanted, too: an earlier one may be the head, and its commit
+-- must not give the conversation up before the delivered one had its turn.
+if finished == 0 then want = math.max(want, seq) end
 local fence = redis.call('HINCRBY', box, 'fence', 1)
-redis.call('HSET', box, 'holder', token)
+redis.call('HSET', box, 'holder', token, 'want', want)
 redis.call('PEXPIRE', box, ARGV[7])
 redis.call('SET', lease, token, 'PX', ARGV[2])
 local turns = {}

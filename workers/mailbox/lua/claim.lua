@@ -3,7 +3,7 @@
 -- the delivered message is taken back when undo names it.
 -- KEYS: lease box done context    ARGV: token fence id undo window
 local box, token, id, undo = KEYS[2], ARGV[1], ARGV[3], ARGV[4]
-local b = redis.call('HMGET', box, 'fence', 'holder', 't:' .. id, 'f:' .. id, 't:' .. undo)
+local b = redis.call('HMGET', box, 'fence', 'holder', 't:' .. id, 'f:' .. id, 't:' .. undo, 'epoch', 'stop')
 if not b[1] then return {'lost'} end
 if b[1] ~= ARGV[2] or b[2] ~= token then return {'fenced'} end
 if undo ~= '' and b[5] then
@@ -25,4 +25,4 @@ if by ~= token then
 end
 local turns = {}
 if tonumber(ARGV[5]) > 0 then turns = redis.call('LRANGE', KEYS[4], -tonumber(ARGV[5]), -1) end
-return {'go', tries, b[4] or '', turns, tonumber(redis.call('HGET', box, 'epoch') or 0)}
+return {'go', tries, b[4] or '', turns, tonumber(b[6] or 0), tonumber(b[7] or 0)}

@@ -3,10 +3,10 @@
 -- done marker holds the token that set it. The fence decides, not the lease: a
 -- lease that ran out unnoticed by others does no harm.
 -- KEYS: lease box context out done result
--- ARGV: token fence seq id epoch stopped turn result out keepTurns contextMS boxMS doneMS resultMS floor
+-- ARGV: token fence seq id epoch stopped turn result out keepTurns contextMS boxMS doneMS resultMS floor created
 local lease, box, context, out, done, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, seq, id = ARGV[1], tonumber(ARGV[3]), ARGV[4]
-local b = redis.call('HMGET', box, 'fence', 'holder', 'last', 'epoch', 'stop', 'want', 'kept')
+local b = redis.call('HMGET', box, 'fence', 'holder', 'last', 'epoch', 'stop', 'want', 'kept', 'created')
 
 local by = redis.call('GET', done)
 if by and by ~= token then return {'finished'} end
@@ -25,7 +25,9 @@ if not by then
   -- kept counts finished messages of this conversation that still lie in the stream.
   local kept = tonumber(b[7] or 0)
   if tonumber(ARGV[15]) > tonumber(b[3] or 0) then kept = 0 end
-  redis.call('HSET', box, 'last', ARGV[3], 'kept', kept + 1)
+  redis.call('HSET', box, 'kept', kept + 1)
+  -- A sequence of a stream that was recreated since says nothing about the new one.
+  if b[8] == ARGV[16] then redis.call('HSET', box, 'last', ARGV[3]) end
   redis.call('HDEL', box, 't:' .. id, 'f:' .. id)
   redis.call('PEXPIRE', box, ARGV[12])
   if ARGV[9] ~= '' then
@@ -36,8 +38,6 @@ if not by then
 end
 local want = tonumber(b[6] or 0)
 if want > seq or redis.call('LLEN', out) > 0 then return {'more', tonumber(b[7] or 0), want} end
-if redis.call('GET', lease) == token then
-  redis.call('DEL', lease)
-  redis.call('HSET', box, 'holder', '') -- so that a renewal under way does not take it back
-end
+if redis.call('GET', lease) == token then redis.call('DEL', lease) end
+if b[2] == token then redis.call('HSET', box, 'holder', '') end -- so that a renewal under way does not take it back
 return {'released', tonumber(b[7] or 0), want}
