@@ -38,7 +38,7 @@ type lookup interface {
 // The reading rule: a direct get may be answered by a replica that lags. One
 // that shows our own message and nothing before it has nothing before it,
 // because replicas apply in order. Any other answer proves nothing, and the
-// leader is asked (facts/engines.md 11: believing it lost 11 messages).
+// leader is asked. Believing a lagging replica lost 11 messages in four trials.
 func head(ctx context.Context, l lookup, subject string, last uint64, own *message) (message, error) {
 	if own != nil && own.seq > last {
 		first, err := l.direct(ctx, subject, last+1)

@@ -40,7 +40,11 @@ type Janitor struct {
 	o    JanitorOptions
 	mark *redis.Script
 	view atomic.Pointer[View]
+	turn bool // it was our turn at the last look; used by one goroutine
 }
+
+// followers is how much less often a janitor looks while another one purges.
+const followers = 8
 
 // NewJanitor gives a janitor with an empty view.
 func NewJanitor(o JanitorOptions) *Janitor {
@@ -57,9 +61,15 @@ func (j *Janitor) View() View { return *j.view.Load() }
 func (j *Janitor) Run(ctx context.Context) error {
 	tick := time.NewTicker(j.o.Every)
 	defer tick.Stop()
-	for {
-		if err := j.Look(ctx); err != nil && ctx.Err() == nil {
-			j.o.Log.Debug().Err(err).Msg("janitor could not look at the stream")
+	connects := j.o.Conn.Stats().Reconnects
+	for n := 0; ; n++ {
+		now := j.o.Conn.Stats().Reconnects
+		// A new connection may lead to another store: look at once.
+		if j.turn || n%followers == 0 || now != connects {
+			connects = now
+			if err := j.Look(ctx); err != nil && ctx.Err() == nil {
+				j.o.Log.Debug().Err(err).Msg("janitor could not look at the stream")
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -99,8 +109,8 @@ func (j *Janitor) Look(ctx context.Context) error {
 	j.view.Store(&View{
 		Created: s.Created, Rewound: rewound, FirstSeq: s.State.FirstSeq, Crowded: s.State.Msgs > waiting+j.o.MaxFinished,
 	})
-	floor := min(c.AckFloor.Stream, s.State.LastSeq)
-	if s.State.Msgs == 0 || floor < s.State.FirstSeq || !j.myTurn(ctx) {
+	j.turn = j.myTurn(ctx)
+	if !j.turn || !j.due(s.State, c) {
 		return nil
 	}
 	// A floor read before a reconnect may be that of a store which is not there
@@ -108,10 +118,22 @@ func (j *Janitor) Look(ctx context.Context) error {
 	if j.o.Conn.Stats().Reconnects != connects {
 		return nil
 	}
-	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(floor+1)); err != nil {
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(c.AckFloor.Stream+1)); err != nil {
 		return queueError("purge", err)
 	}
 	return nil
+}
+
+// due reports whether a purge is worth its price: it makes the broker forget
+// which deliveries are due again, so that one which was just given back comes
+// only after the ack wait. With nothing pending there is none; otherwise the
+// finished messages have to be many.
+func (j *Janitor) due(s jetstream.StreamState, c *jetstream.ConsumerInfo) bool {
+	floor := c.AckFloor.Stream
+	if s.Msgs == 0 || floor < s.FirstSeq || floor > s.LastSeq {
+		return false
+	}
+	return c.NumAckPending == 0 || 2*(floor-s.FirstSeq+1) >= j.o.MaxFinished
 }
 
 // markTTL outlives every box, and so every sequence that is remembered.
