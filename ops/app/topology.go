@@ -87,6 +87,7 @@ func (t *topology) ensure(ctx context.Context) error {
 func (t *topology) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
 	have, err := t.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		want.FirstSeq = firstSequence(time.Now())
 		_, err = t.js.CreateStream(ctx, want)
 		if err == nil {
 			t.log.Info().Str("stream", want.Name).Msg("stream created")
@@ -108,12 +109,19 @@ func (t *topology) ensureStream(ctx context.Context, want jetstream.StreamConfig
 	if same(is, want) {
 		return nil
 	}
+	want.FirstSeq = is.FirstSeq
 	if _, err := t.js.UpdateStream(ctx, want); err != nil {
 		return t.judge("stream "+want.Name, err)
 	}
 	t.log.Warn().Str("stream", want.Name).Msg("stream settings differed from the configuration and were corrected")
 	return nil
 }
+
+// firstSequence lets the sequences of a stream that is deleted and made again go
+// on above those of the old one, so that what Redis remembers of the old stream
+// is never taken for a place in the new one. Microseconds grow faster than
+// sequences do, and stay exact in Lua's numbers (2^53) until the year 2255.
+func firstSequence(now time.Time) uint64 { return uint64(now.UnixMicro()) }
 
 // same compares what we set; the server adds defaults of its own to the rest.
 func same(a, b jetstream.StreamConfig) bool {
