@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -119,8 +120,17 @@ func greet(out *console, a *app.App, conf config.Config, took time.Duration) err
 		fmt.Fprintln(out.out, "  note   the demo model answers; name a real one with model_provider, endpoint and api_key in the configuration")
 	}
 	fmt.Fprintf(out.out, "\ntoken (365 days, user \"owner\"):\n%s\n\ntry it:\ncurl -sS http://%s/api/chat -H \"Content-Type: application/json\" -d '{\"message\":\"hello\",\"session_id\":\"first\",\"token\":\"%s\"}'\n\n",
-		token, a.Address(), token)
+		token, reachable(a.Address()), token)
 	return nil
+}
+
+// reachable turns "all addresses" into one that a client on this machine can use.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
 }
 
 type serveCmd struct {
