@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -53,10 +54,8 @@ func writeAdminFile(path string, f *AdminAccess) error {
 	if err != nil {
 		return err
 	}
-	if _, err = tmp.Write(b); err == nil {
-		err = tmp.Close()
-	}
-	if err == nil {
+	_, err = tmp.Write(b)
+	if err = errors.Join(err, tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {

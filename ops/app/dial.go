@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +54,7 @@ func (a *App) openRedis(ctx context.Context) error {
 }
 
 // newRedis takes one address, or several with commas between for a cluster;
-// ?master_name= makes them sentinels.
+// ?master_name= at any of them makes them sentinels.
 func newRedis(address string, slots int) (redis.UniversalClient, error) {
 	parts := strings.Split(address, ",")
 	first, master, err := cutMaster(parts[0])
@@ -75,11 +75,19 @@ func newRedis(address string, slots int) (redis.UniversalClient, error) {
 		if !strings.Contains(p, "://") {
 			p = "redis://" + p
 		}
+		p, master, err := cutMaster(p)
+		if err != nil {
+			return nil, err
+		}
 		more, err := redis.ParseURL(p)
 		if err != nil {
 			return nil, errors.New("redis.url names an address that cannot be read")
 		}
 		u.Addrs = append(u.Addrs, more.Addr)
+		u.MasterName = cmp.Or(u.MasterName, master)
+	}
+	if u.TLSConfig != nil && (len(u.Addrs) > 1 || u.MasterName != "") {
+		u.TLSConfig.ServerName = "" // each server is held to its own name, not to that of the first
 	}
 	if o.Network == "unix" {
 		o.PoolSize, o.DialTimeout, o.ReadTimeout, o.WriteTimeout = u.PoolSize, u.DialTimeout, u.ReadTimeout, u.WriteTimeout
@@ -151,6 +159,9 @@ func (a *App) dialNATS(name string) (*nats.Conn, error) {
 		options = append(options, nats.UserCredentials(f))
 	}
 	nc, err := nats.Connect(a.o.Config.NATS.URL, options...)
+	if quoting := (*url.Error)(nil); errors.As(err, &quoting) { // with the password
+		return nil, errors.New("nats.url is not an address such as nats://host:4222")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
@@ -199,11 +210,15 @@ func syncsAlways(ctx context.Context, monitor string) (bool, error) {
 	if err != nil {
 		return false, errors.New("nats.monitor_url is not an http address")
 	}
+	req.Close = true // asked once: keep no connection
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return false, errors.Unwrap(err) // the outer error would quote the address
 	}
 	defer func() { _ = res.Body.Close() }() // read only
+	if res.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("it answers %d", res.StatusCode)
+	}
 	var varz struct {
 		JetStream struct {
 			Config *struct {
@@ -220,8 +235,8 @@ func syncsAlways(ctx context.Context, monitor string) (bool, error) {
 	return varz.JetStream.Config.SyncAlways, nil
 }
 
-// oldestRedis is the oldest version that has what asynq and we need.
-const oldestRedis = 6.2
+// oldestRedis is the oldest version that has what we need.
+const oldestRedis = "6.2" // see tooOld
 
 // checkRedis refuses a Redis that would lose what must be kept.
 func checkRedis(ctx context.Context, rdb redis.UniversalClient, durability string) (warning string, err error) {
@@ -229,14 +244,13 @@ func checkRedis(ctx context.Context, rdb redis.UniversalClient, durability strin
 	if err != nil {
 		return "", fmt.Errorf("ask Redis for its version: %w", err)
 	}
-	if v := infoField(info, "redis_version"); v != "" {
-		parts := strings.SplitN(v, ".", 3)
-		n, err := strconv.ParseFloat(strings.Join(parts[:min(2, len(parts))], "."), 64)
-		if err == nil && n < oldestRedis {
-			return "", refusal{fmt.Errorf("redis %s is too old, %.1f or newer is needed", v, oldestRedis)}
-		}
+	if v := infoField(info, "redis_version"); tooOld(v) {
+		return "", refusal{fmt.Errorf("redis %s is too old, %s or newer is needed", v, oldestRedis)}
 	}
 	policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result()
+	if answer := redis.Error(nil); err != nil && !errors.As(err, &answer) {
+		return "", fmt.Errorf("ask Redis for its settings: %w", err) // it did not answer at all
+	}
 	if err != nil {
 		return "the settings of Redis could not be read (CONFIG is not allowed): make sure of maxmemory-policy noeviction", nil
 	}
@@ -251,6 +265,15 @@ func checkRedis(ctx context.Context, rdb redis.UniversalClient, durability strin
 	return "", nil
 }
 
+// tooOld compares major and minor. A version that is not like 7.0.15 is let pass.
+func tooOld(version string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major < 6 || major == 6 && minor < 2
+}
+
 func infoField(info, name string) string {
 	for line := range strings.Lines(info) {
 		if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
@@ -260,10 +283,10 @@ func infoField(info, name string) string {
 	return ""
 }
 
-// hostOf is an address without what may be secret.
+// hostOf is an address without what may be secret. Of several it names none.
 func hostOf(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || strings.Contains(address, ",") {
 		return "the configured address"
 	}
 	return u.Host

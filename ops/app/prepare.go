@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"moltbot/contracts"
@@ -50,7 +51,7 @@ func (a *App) prepareOnce(ctx context.Context) error {
 		return err
 	}
 	if err := a.rdb.Ping(ctx).Err(); err != nil {
-		return err
+		return fmt.Errorf("redis: %w", err)
 	}
 	if a.redis != nil {
 		return nil // started with the right settings

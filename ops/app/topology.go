@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -147,10 +148,34 @@ func (t *topology) judge(what string, err error) error {
 	}
 	err = fmt.Errorf("%s: %w", what, err)
 	var api *jetstream.APIError
-	if errors.As(err, &api) && api.Code >= 400 && api.Code < 500 && api.Code != 404 && api.Code != 408 {
+	if errors.As(err, &api) && final(api) {
 		return refusal{err}
 	}
 	return err
+}
+
+// Error codes of the server whose HTTP-like code says the wrong thing.
+const (
+	codeNoPeers       jetstream.ErrorCode = 10005 // 400; servers of the cluster are still starting
+	codeInvalidConfig jetstream.ErrorCode = 10052 // 500
+	codeNoReplicas    jetstream.ErrorCode = 10074 // 500; replicas on a server that is alone
+	codeMoving        jetstream.ErrorCode = 10124 // 400
+	codeReconfiguring jetstream.ErrorCode = 10226 // 400
+)
+
+// final reports whether asking again would bring the same answer.
+func final(e *jetstream.APIError) bool {
+	switch e.ErrorCode {
+	case codeInvalidConfig, codeNoReplicas:
+		return true
+	case codeNoPeers, codeMoving, codeReconfiguring:
+		return false
+	}
+	switch e.Code {
+	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	}
+	return e.Code >= 400 && e.Code < 500
 }
 
 // consumer finds the consumer of the messages and makes it, and the stream,

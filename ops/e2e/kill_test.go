@@ -19,7 +19,7 @@ func size[T any](small, release T) T {
 // TestKill is the promise itself: with workers and ingress killed again and
 // again, every accepted message is answered once and in order.
 func TestKill(t *testing.T) {
-	l := newLedger(t, 20*time.Millisecond)
+	l := newLedger(t, 50*time.Millisecond)
 	y := build(t, shape{workers: 3, model: l.model})
 	o := &load{
 		conversations: size(40, 200), messages: size(10, 20), prefix: "kill",
@@ -30,11 +30,16 @@ func TestKill(t *testing.T) {
 	stop()
 }
 
-// killRoles kills each worker so many times and ingress half as often.
+// killRoles kills each worker so many times and ingress half as often. A worker
+// is at work again before it is killed again: killing one that only starts would
+// prove nothing.
 func (y *system) killRoles(ctx context.Context, kills int) {
 	for round := range kills {
 		for _, w := range y.workers {
-			wait(ctx, 400*time.Millisecond+rand.N(500*time.Millisecond))
+			for ctx.Err() == nil && w.lines("workers ready") <= round {
+				wait(ctx, 50*time.Millisecond)
+			}
+			wait(ctx, 200*time.Millisecond+rand.N(500*time.Millisecond))
 			w.crash()
 		}
 		if round < kills/2 {
@@ -46,7 +51,7 @@ func (y *system) killRoles(ctx context.Context, kills int) {
 // TestKillCluster does the same on a three-node NATS of which a node is killed
 // every few seconds.
 func TestKillCluster(t *testing.T) {
-	l := newLedger(t, 20*time.Millisecond)
+	l := newLedger(t, 50*time.Millisecond)
 	y := build(t, shape{workers: 3, nats: 3, model: l.model})
 	o := &load{
 		conversations: size(20, 200), messages: size(8, 20), prefix: "cluster",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,28 +16,22 @@ import (
 	"moltbot/workers/model/modeltest"
 )
 
-// ledger is the judge: a model that answers with what it was shown, and a
-// record of every run.
-type ledger struct {
-	model *modeltest.Server
-	mu    sync.Mutex
-	runs  map[string]int   // by the message's text
-	first map[string][]int // by conversation: the messages in the order of their first run
-}
+// ledger is the judge: a model that answers with what it was shown, and that
+// records every call at its beginning, so that a call cut by a kill counts too.
+type ledger struct{ model *modeltest.Server }
 
 func newLedger(t *testing.T, delay time.Duration) *ledger {
-	l := &ledger{runs: make(map[string]int), first: make(map[string][]int)}
-	l.model = modeltest.New(modeltest.Options{
-		Key: "test-key", Reply: l.reply,
+	l := &ledger{model: modeltest.New(modeltest.Options{
+		Key: "test-key", Reply: shown,
 		Behave: func(modeltest.Request) modeltest.Behavior { return modeltest.Behavior{Latency: delay} },
-	})
+	})}
 	t.Cleanup(l.model.Close)
 	return l
 }
 
-// reply lists the numbers of all user messages in the prompt: from it alone one
+// shown lists the numbers of all user messages in the prompt: from it alone one
 // sees a lost, doubled or swapped turn.
-func (l *ledger) reply(r modeltest.Request) string {
+func shown(r modeltest.Request) string {
 	var seen []string
 	for _, m := range r.Messages {
 		if m.Role == "user" {
@@ -44,14 +39,16 @@ func (l *ledger) reply(r modeltest.Request) string {
 			seen = append(seen, n)
 		}
 	}
-	conversation, number, _ := strings.Cut(r.LastUser(), " #")
-	n, _ := strconv.Atoi(number)
-	l.mu.Lock()
-	if l.runs[r.LastUser()]++; l.runs[r.LastUser()] == 1 {
-		l.first[conversation] = append(l.first[conversation], n)
-	}
-	l.mu.Unlock()
 	return "seen " + strings.Join(seen, ",")
+}
+
+// runs counts the model calls for each message, by its text.
+func (l *ledger) runs() map[string]int {
+	runs := make(map[string]int)
+	for _, r := range l.model.Requests() {
+		runs[r.LastUser()]++
+	}
+	return runs
 }
 
 // text is message n of a conversation.
@@ -93,7 +90,8 @@ func (l *load) run(ctx context.Context, c *client) error {
 			}
 			ids[conv][n] = id
 			l.accepted.Add(1)
-			wait(ctx, l.pace)
+			// Spread out: in step, all would be idle at the moment of most kills.
+			wait(ctx, l.pace/2+rand.N(l.pace+1))
 		}
 		return nil
 	})
@@ -125,32 +123,28 @@ func (l *load) judge(conv, n int, got string) {
 // inversions counts messages that were first run after a later one of their
 // conversation. It needs nothing that the product stores.
 func (l *ledger) inversions() (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, order := range l.first {
-		for i := 1; i < len(order); i++ {
-			if order[i] < order[i-1] {
-				n++
-			}
+	last, ran := make(map[string]int), make(map[string]bool)
+	for _, r := range l.model.Requests() {
+		if ran[r.LastUser()] {
+			continue
 		}
+		ran[r.LastUser()] = true
+		conversation, number, _ := strings.Cut(r.LastUser(), " #")
+		at, _ := strconv.Atoi(number)
+		if at < last[conversation] {
+			n++
+		}
+		last[conversation] = max(last[conversation], at)
 	}
 	return n
 }
 
 // doubles counts runs beyond the first of a message.
 func (l *ledger) doubles() (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, runs := range l.runs {
+	for _, runs := range l.runs() {
 		n += runs - 1
 	}
 	return n
-}
-
-func (l *ledger) ran(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.runs[text] > 0
 }
 
 func each(n int, f func(i int) error) error {
@@ -166,15 +160,13 @@ func each(n int, f func(i int) error) error {
 // report says what the run cost and fails the test on what must not be.
 func (l *ledger) report(t *testing.T, o *load) {
 	t.Helper()
-	l.mu.Lock()
-	total, most := 0, 0
+	total, most, runs := 0, 0, l.runs()
 	for c := range o.conversations {
 		for n := range o.messages {
-			total += l.runs[text(c, n)]
-			most = max(most, l.runs[text(c, n)])
+			total += runs[text(c, n)]
+			most = max(most, runs[text(c, n)])
 		}
 	}
-	l.mu.Unlock()
 	messages := o.conversations * o.messages
 	t.Logf("%d messages accepted and answered; model runs per message %.4f (most for one: %d); odd answers %d",
 		messages, float64(total)/float64(messages), most, len(o.odd))

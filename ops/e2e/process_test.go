@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -94,6 +95,12 @@ func (p *process) terminate() {
 	if p.err != nil {
 		p.t.Errorf("%s did not stop cleanly: %v\n%s", p.name, p.err, p.tail())
 	}
+}
+
+// lines counts the log lines, of all starts, that hold text.
+func (p *process) lines(text string) int {
+	b, _ := os.ReadFile(p.log) // not there yet: none
+	return strings.Count(string(b), text)
 }
 
 func (p *process) tail() string {
