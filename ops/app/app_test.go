@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -366,11 +367,16 @@ func TestServeWaitsForItsDependencies(t *testing.T) {
 	leaks()
 }
 
-// freePort is one that nobody listens on now.
+// freePort is one that nobody listens on now, below the range from which the
+// system gives ports to outgoing connections.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = l.Close() }() // nobody came
-	return l.Addr().(*net.TCPAddr).Port
+	for {
+		port := 15_000 + rand.N(15_000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			must(t, l.Close())
+			return port
+		}
+	}
 }

@@ -89,10 +89,11 @@ func (t *topology) ensureStream(ctx context.Context, want jetstream.StreamConfig
 	have, err := t.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		want.FirstSeq = firstSequence(time.Now())
-		_, err = t.js.CreateStream(ctx, want)
+		var made jetstream.Stream
+		made, err = t.js.CreateStream(ctx, want)
 		if err == nil {
 			t.log.Info().Str("stream", want.Name).Msg("stream created")
-			return nil
+			return understood(made, want)
 		}
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return t.judge("stream "+want.Name, err)
@@ -111,11 +112,21 @@ func (t *topology) ensureStream(ctx context.Context, want jetstream.StreamConfig
 		return nil
 	}
 	want.FirstSeq = is.FirstSeq
-	if _, err := t.js.UpdateStream(ctx, want); err != nil {
+	corrected, err := t.js.UpdateStream(ctx, want)
+	if err != nil {
 		return t.judge("stream "+want.Name, err)
 	}
 	t.log.Warn().Str("stream", want.Name).Msg("stream settings differed from the configuration and were corrected")
-	return nil
+	return understood(corrected, want)
+}
+
+// understood refuses a server that accepted the settings and dropped those it
+// does not know.
+func understood(s jetstream.Stream, want jetstream.StreamConfig) error {
+	if same(s.CachedInfo().Config, want) {
+		return nil
+	}
+	return refusal{fmt.Errorf("stream %s was not made as asked: NATS 2.12 or newer is needed", want.Name)}
 }
 
 // firstSequence lets the sequences of a stream that is deleted and made again go

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -111,16 +112,19 @@ func (p *process) tail() string {
 	return string(b[max(0, len(b)-3000):])
 }
 
-// freePort is a port nobody listens on. Another program may take it before ours
-// does; then the start fails and says so.
+// freePort is a port nobody listens on. It lies below the range from which the
+// system gives ports to outgoing connections: one of those could take it while
+// the process that uses it is being restarted.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := 15_000 + rand.N(15_000)
+		l, err := net.Listen("tcp", local(port))
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // eventually polls until ok, for things that send no event across processes.

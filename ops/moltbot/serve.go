@@ -75,7 +75,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, out *console) error {
 	began := time.Now()
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: []string{app.RoleIngress, app.RoleWorkers}, Embedded: true, Version: version(),
-		Log: observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format}),
+		Log: takeRedisLog(observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format})),
 	})
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (s *serveCmd) Run(ctx context.Context, c *cli, out *console) error {
 	}
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: roles, Version: version(),
-		Log: observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format, Role: s.Role}),
+		Log: takeRedisLog(observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format, Role: s.Role})),
 	})
 	if err != nil {
 		return err
