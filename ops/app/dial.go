@@ -241,15 +241,15 @@ const oldestRedis = "6.2" // see tooOld
 // checkRedis refuses a Redis that would lose what must be kept.
 func checkRedis(ctx context.Context, rdb redis.UniversalClient, durability string) (warning string, err error) {
 	info, err := rdb.Info(ctx, "server").Result()
-	if err != nil {
+	if err != nil && !denied(err) {
 		return "", fmt.Errorf("ask Redis for its version: %w", err)
 	}
 	if v := infoField(info, "redis_version"); tooOld(v) {
 		return "", refusal{fmt.Errorf("redis %s is too old, %s or newer is needed", v, oldestRedis)}
 	}
 	policy, err := rdb.ConfigGet(ctx, "maxmemory-policy").Result()
-	if answer := redis.Error(nil); err != nil && !errors.As(err, &answer) {
-		return "", fmt.Errorf("ask Redis for its settings: %w", err) // it did not answer at all
+	if err != nil && !denied(err) {
+		return "", fmt.Errorf("ask Redis for its settings: %w", err)
 	}
 	if err != nil {
 		return "the settings of Redis could not be read (CONFIG is not allowed): make sure of maxmemory-policy noeviction", nil
@@ -263,6 +263,13 @@ func checkRedis(ctx context.Context, rdb redis.UniversalClient, durability strin
 			"set appendonly yes and appendfsync always", nil
 	}
 	return "", nil
+}
+
+// denied reports whether Redis answered that it will not say: the command is
+// not allowed, or one that a look-alike does not know. Anything else is no answer.
+func denied(err error) bool {
+	var answer redis.Error
+	return errors.As(err, &answer)
 }
 
 // tooOld compares major and minor. A version that is not like 7.0.15 is let pass.

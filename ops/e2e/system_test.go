@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,6 +78,7 @@ func (y *system) startRedis() string {
 		// Without a real server the stand-in serves: it outlives every role as
 		// well, because it runs in the test.
 		m := miniredis.RunT(y.t)
+		y.t.Cleanup(tick(m))
 		y.rdb = redis.NewClient(&redis.Options{Addr: m.Addr()})
 		y.t.Cleanup(func() { _ = y.rdb.Close() })
 		return "redis://" + m.Addr() + "/0"
@@ -93,6 +95,22 @@ func (y *system) startRedis() string {
 	y.t.Cleanup(func() { _ = y.rdb.Close() })
 	eventually(y.t, 10*time.Second, "redis answers", func() bool { return y.rdb.Ping(context.Background()).Err() == nil })
 	return "redis://" + local(port) + "/0"
+}
+
+// tick lets the stand-in's times to live run down, which they do not by
+// themselves: a lease has to run out.
+func tick(m *miniredis.Miniredis) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for last := time.Now(); ctx.Err() == nil; {
+			wait(ctx, 50*time.Millisecond)
+			now := time.Now()
+			m.FastForward(now.Sub(last))
+			last = now
+		}
+	})
+	return func() { cancel(); wg.Wait() }
 }
 
 func (y *system) startNATS(bin string, n int) (monitors []string) {
