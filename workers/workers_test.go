@@ -49,18 +49,28 @@ func TestMessageInReplyOut(t *testing.T) {
 	p := newPlant(t)
 	_, stop, done := p.start(p.options(model.Demo{}))
 	inbox, got := p.inbox("one")
+	seen := make(map[string]bool)
+	next := func() contracts.Result {
+		for { // a delivery that finds its message finished replies again, which is harmless
+			r := p.result(workerstest.Await(t, "a reply", got))
+			if !seen[r.ID] {
+				seen[r.ID] = true
+				return r
+			}
+		}
+	}
 	for n, text := range []string{"first", "second", "third"} {
 		p.publish(p.message("s", n, text, inbox))
 	}
 	for n, text := range []string{"first", "second", "third"} {
-		r := p.result(workerstest.Await(t, "a reply", got))
+		r := next()
 		if m := p.message("s", n, text, ""); r.ID != m.ID || r.Reply == "" || r.Code != "" || r.SessionID != "s" {
 			t.Errorf("reply %d: %+v", n, r)
 		}
 	}
 	m := p.message("s", 3, "fourth", inbox)
 	p.publish(m)
-	r := p.result(workerstest.Await(t, "a reply", got))
+	r := next()
 	want, err := (model.Demo{}).Complete(t.Context(), model.Request{Messages: []model.Message{
 		{Role: model.RoleUser, Text: "first"}, {Role: model.RoleAssistant, Text: "x"},
 		{Role: model.RoleUser, Text: "second"}, {Role: model.RoleAssistant, Text: "x"},

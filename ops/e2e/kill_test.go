@@ -16,15 +16,22 @@ func size[T any](small, release T) T {
 	return small
 }
 
+// Messages come faster than they are answered, so that every conversation has a
+// queue, and every kill meets many runs. With a kill of each worker every few
+// seconds a message may well be cut five times, which would make it a dead
+// letter, as it should; here it is to be answered.
+const (
+	modelTime    = 500 * time.Millisecond
+	behind       = 300 * time.Millisecond
+	killSettings = "queue: {max_attempts: 50, ack_wait: 3s, beat: 1s, lease: 1500ms, busy_delay: 200ms, retry_base: 100ms, retry_max: 1s}\n"
+)
+
 // TestKill is the promise itself: with workers and ingress killed again and
 // again, every accepted message is answered once and in order.
 func TestKill(t *testing.T) {
-	l := newLedger(t, 50*time.Millisecond)
-	y := build(t, shape{workers: 3, model: l.model})
-	o := &load{
-		conversations: size(40, 200), messages: size(10, 20), prefix: "kill",
-		pace: size(500*time.Millisecond, 1500*time.Millisecond),
-	}
+	l := newLedger(t, modelTime)
+	y := build(t, shape{workers: 3, model: l.model, settings: killSettings})
+	o := &load{conversations: size(40, 200), messages: size(10, 20), prefix: "kill", pace: behind}
 	stop := assault(t, func(ctx context.Context) { y.killRoles(ctx, size(2, 10)) })
 	judge(t, y, l, o)
 	stop()
@@ -51,12 +58,9 @@ func (y *system) killRoles(ctx context.Context, kills int) {
 // TestKillCluster does the same on a three-node NATS of which a node is killed
 // every few seconds.
 func TestKillCluster(t *testing.T) {
-	l := newLedger(t, 50*time.Millisecond)
-	y := build(t, shape{workers: 3, nats: 3, model: l.model})
-	o := &load{
-		conversations: size(20, 200), messages: size(8, 20), prefix: "cluster",
-		pace: size(800*time.Millisecond, 2*time.Second),
-	}
+	l := newLedger(t, modelTime)
+	y := build(t, shape{workers: 3, nats: 3, model: l.model, settings: killSettings})
+	o := &load{conversations: size(20, 200), messages: size(8, 20), prefix: "cluster", pace: behind}
 	nodes := 0
 	stop := assault(t, func(ctx context.Context) {
 		var wg sync.WaitGroup
