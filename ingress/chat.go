@@ -58,7 +58,7 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 	// Stored or not must not depend on the client's patience.
 	stored, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
 	defer cancel()
-	known, err := in.publish.publish(stored, a.message)
+	known, err := in.publish.publish(stored, a.message, a.repeated)
 	if err != nil {
 		return err
 	}

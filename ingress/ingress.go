@@ -72,12 +72,15 @@ type Options struct {
 	ReadTimeout   time.Duration // of a body; default 15s
 	Cap           time.Duration // longest wait for an answer; default 55s
 	Publish       time.Duration // time to store a message; default 2s
-	DoneTTL       time.Duration // default 24h
-	DrainWait     time.Duration // how long waiting requests may go on waiting at shutdown; default 5s
-	MaxWaiting    int           // requests that wait at a time; further ones get 202 at once; default 20000
-	Rate          rate.Limit    // requests per second and caller; 0: no limit
-	Burst         int
-	TrustedProxy  []*net.IPNet // whose X-Forwarded-For counts
+	// GroupCommit stores what waits at the same moment as one batch. It pays where
+	// each publish costs a write to disk; a replicated stream groups by itself.
+	GroupCommit  bool
+	DoneTTL      time.Duration // default 24h
+	DrainWait    time.Duration // how long waiting requests may go on waiting at shutdown; default 5s
+	MaxWaiting   int           // requests that wait at a time; further ones get 202 at once; default 20000
+	Rate         rate.Limit    // requests per second and caller; 0: no limit
+	Burst        int
+	TrustedProxy []*net.IPNet // whose X-Forwarded-For counts
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -102,7 +105,7 @@ func New(o Options) (*Ingress, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("ingress options: %w", err)
 	}
-	pub, err := newPublisher(o.Conn, o.Sealer, o.Publish, o.Repair)
+	pub, err := newPublisher(&o)
 	if err != nil {
 		return nil, fmt.Errorf("ingress: %w", err)
 	}

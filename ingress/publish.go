@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"moltbot/contracts"
 )
@@ -22,6 +23,8 @@ type publisher struct {
 	sealer  contracts.Sealer
 	timeout time.Duration
 	repair  func(context.Context) error
+	group   *group // nil: every message is published by itself
+	alone   loners
 
 	repairing atomic.Bool
 	repairs   sync.WaitGroup
@@ -29,12 +32,18 @@ type publisher struct {
 	end       context.CancelFunc
 }
 
-func newPublisher(conn *nats.Conn, sealer contracts.Sealer, timeout time.Duration, repair func(context.Context) error) (*publisher, error) {
-	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(timeout))
+func newPublisher(o *Options) (*publisher, error) {
+	js, err := jetstream.New(o.Conn, jetstream.WithDefaultTimeout(o.Publish))
 	if err != nil {
 		return nil, err
 	}
-	p := &publisher{conn: conn, js: js, sealer: sealer, timeout: timeout, repair: repair}
+	p := &publisher{
+		conn: o.Conn, js: js, sealer: o.Sealer, timeout: o.Publish, repair: o.Repair,
+		alone: loners{now: o.Now, until: make(map[string]time.Time)},
+	}
+	if o.GroupCommit {
+		p.group = &group{one: p.try, many: p.batch, hopeless: hopeless, timeout: o.Publish}
+	}
 	p.life, p.end = context.WithCancel(context.Background())
 	return p, nil
 }
@@ -52,47 +61,89 @@ const (
 )
 
 // publish stores m and returns once the stream has acknowledged it. known says
-// that the stream had it already. Nothing is buffered: without a connection the
-// answer is an error at once.
-func (p *publisher) publish(ctx context.Context, m contracts.Message) (known bool, err error) {
+// that the stream had it already. repeated says that it was published before.
+// Nothing is buffered: without a connection the answer is an error at once.
+func (p *publisher) publish(ctx context.Context, m contracts.Message, repeated bool) (known bool, err error) {
 	data, err := contracts.EncodeMessage(m, p.sealer)
 	if err != nil {
 		return false, err
 	}
-	msg := &nats.Msg{Subject: contracts.SubjectChat(m.Conversation), Data: data}
-	ack, err := p.try(ctx, msg, m.ID)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		// The outcome is unknown (a leader died with the message in flight). The
-		// same id again stores it once, whatever became of the first.
-		ack, err = p.try(ctx, msg, m.ID)
+	e := &entry{id: m.ID, subject: contracts.SubjectChat(m.Conversation), conversation: m.Conversation, data: data}
+	if p.group == nil || repeated || p.alone.has(m.Conversation) {
+		known, err = p.single(ctx, e)
+	} else {
+		known, err = p.group.store(ctx, e)
 	}
 	if err != nil {
-		return false, p.refused(err)
+		return false, p.refused(err, m.Conversation)
+	}
+	return known, nil
+}
+
+// single stores one message, and tries once more when the outcome is unknown (a
+// leader died with the message in flight): the same id again stores it once.
+func (p *publisher) single(ctx context.Context, e *entry) (known bool, err error) {
+	known, err = p.try(ctx, e)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		known, err = p.try(ctx, e)
+	}
+	return known, err
+}
+
+func (p *publisher) try(ctx context.Context, e *entry) (known bool, err error) {
+	if !p.conn.IsConnected() {
+		return false, nats.ErrDisconnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	ack, err := p.js.PublishMsg(ctx, e.message(), jetstream.WithRetryAttempts(1), jetstream.WithRetryWait(100*time.Millisecond))
+	if err != nil {
+		return false, err
 	}
 	return ack.Duplicate, nil
 }
 
-func (p *publisher) try(ctx context.Context, msg *nats.Msg, id string) (*jetstream.PubAck, error) {
+// batch stores all entries or none. A batch cannot carry an id that the stream
+// knows, nor a message for a conversation that is full: it is refused whole.
+func (p *publisher) batch(ctx context.Context, entries []*entry) error {
 	if !p.conn.IsConnected() {
-		return nil, nats.ErrDisconnected
+		return nats.ErrDisconnected
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	return p.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id), jetstream.WithExpectStream(contracts.StreamChat),
-		jetstream.WithRetryAttempts(1), jetstream.WithRetryWait(100*time.Millisecond))
+	messages := make([]*nats.Msg, len(entries))
+	for i, e := range entries {
+		messages[i] = e.message()
+	}
+	// The commit tells whatever the first message could be told.
+	_, err := jetstreamext.PublishMsgBatch(ctx, p.js, messages, jetstreamext.BatchFlowControl{})
+	return err
+}
+
+// message is made anew for every try: a batch leaves headers in it that a single
+// publish must not carry.
+func (e *entry) message() *nats.Msg {
+	return &nats.Msg{Subject: e.subject, Data: e.data, Header: nats.Header{
+		jetstream.MsgIDHeader: []string{e.id}, jetstream.ExpectedStreamHeader: []string{contracts.StreamChat},
+	}}
+}
+
+// hopeless reports that the queue is away altogether.
+func hopeless(err error) bool {
+	return errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // refused says what a failed publish means for the client.
-func (p *publisher) refused(err error) error {
+func (p *publisher) refused(err error, conversation string) error {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		switch {
 		case api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "per subject"):
+			p.alone.add(conversation)
 			return &contracts.Error{
 				Code: contracts.CodeConversationFull, RetryAfter: full,
 				Message: "too many messages of this conversation wait for an answer; try again after Retry-After",
 			}
 		case api.ErrorCode == codeStoreFailed:
+			p.alone.add(everyone)
 			return &contracts.Error{
 				Code: contracts.CodeQueueFull, RetryAfter: full,
 				Message: "the queue is full; try again after Retry-After",

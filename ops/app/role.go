@@ -11,6 +11,7 @@ import (
 
 	"moltbot/ingress"
 	"moltbot/ops/config"
+	"moltbot/ops/embedded"
 	"moltbot/ops/keyring"
 	"moltbot/workers"
 	"moltbot/workers/mailbox"
@@ -108,10 +109,16 @@ func (a *App) openIngress(ctx context.Context) error {
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
 		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
-		Publish: c.Queue.PublishTimeout, DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
+		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate.Limit(perSecond), Burst: burst, TrustedProxy: proxies,
 	})
 	return err
+}
+
+// groupCommit reports whether batches save anything: where each publish waits
+// for its own write to disk. A replicated stream's log groups by itself (DESIGN 7).
+func groupCommit(c config.Config) bool {
+	return c.Queue.GroupCommit && c.Durability == embedded.DurabilityFsync && c.NATS.Replicas == 1
 }
 
 // repair is called when a publish found no stream.

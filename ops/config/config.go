@@ -57,6 +57,7 @@ type Queue struct {
 	RetryFor           time.Duration `koanf:"retry_for" doc:"Total time one message may be retried."`
 	PurgeEvery         time.Duration `koanf:"purge_every" doc:"How often finished messages are removed from the stream."`
 	MaxAckPending      int           `koanf:"max_ack_pending" doc:"Deliveries that may be outstanding; at least workers.slots."`
+	GroupCommit        bool          `koanf:"group_commit" doc:"Store messages that wait at the same moment as one batch, where durability is fsync and nats.replicas is 1; elsewhere it gains nothing and is not done."`
 	PublishTimeout     time.Duration `koanf:"publish_timeout" doc:"Longest wait for the stream to confirm a message."`
 }
 
@@ -130,7 +131,7 @@ func Default() Config {
 			MaxMessages: 100_000, MaxBytes: 2 << 30, MaxPerConversation: 64, Duplicates: 2 * time.Minute,
 			AckWait: 30 * time.Second, Beat: 10 * time.Second, Lease: 15 * time.Second, BusyDelay: time.Second,
 			MaxAttempts: 5, RetryBase: time.Second, RetryMax: time.Minute, RetryFor: 30 * time.Minute,
-			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, PublishTimeout: 2 * time.Second,
+			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, GroupCommit: true, PublishTimeout: 2 * time.Second,
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
 		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200},
