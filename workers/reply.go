@@ -1,10 +1,8 @@
 package workers
 
 import (
-	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -13,11 +11,8 @@ import (
 	"moltbot/workers/mailbox"
 )
 
-// Limits of replies.
-const (
-	replyTimeout = time.Second // for an ingress to say that it took the reply
-	maxAttached  = 16          // waiters of one message beside its first
-)
+// maxAttached is how many may wait for one message beside its first waiter.
+const maxAttached = 16
 
 // replies sends results to waiting ingress processes, and knows who else wants
 // the answer of a message that runs here.
@@ -71,9 +66,10 @@ func (r *replies) attach(id, replyTo string) {
 	}
 }
 
-// send asks every waiting ingress to take the result. That nobody does is no
-// error: the result is parked, and whoever asks for it finds it.
-func (r *replies) send(ctx context.Context, m contracts.Message, o mailbox.Outcome) {
+// send gives the result to every ingress that waits. That nobody takes it is no
+// error: the result is parked, and whoever asks for it finds it. So nothing
+// would be done with a confirmation, and none is waited for.
+func (r *replies) send(m contracts.Message, o mailbox.Outcome) {
 	inboxes := o.Waiters
 	if contracts.IsReplySubject(m.ReplyTo) && !slices.Contains(inboxes, m.ReplyTo) {
 		inboxes = append(inboxes, m.ReplyTo)
@@ -87,11 +83,9 @@ func (r *replies) send(ctx context.Context, m contracts.Message, o mailbox.Outco
 		return
 	}
 	body := contracts.EncodeReply(contracts.Reply{ID: m.ID, Data: sealed.Data})
-	ctx, cancel := context.WithTimeout(ctx, replyTimeout)
-	defer cancel()
 	for _, inbox := range inboxes {
-		if _, err := r.conn.RequestWithContext(ctx, inbox, body); err != nil {
-			r.log.Debug().Err(err).Str("message_id", m.ID).Str("inbox", inbox).Msg("reply not taken")
+		if err := r.conn.Publish(inbox, body); err != nil {
+			r.log.Debug().Err(err).Str("message_id", m.ID).Str("inbox", inbox).Msg("reply not sent")
 		}
 	}
 }

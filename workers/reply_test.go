@@ -27,7 +27,7 @@ func TestReplyReachesWhoWaits(t *testing.T) {
 	second, also := p.inbox("two")
 	m := p.message("s", 1, "hello", first)
 	// The first inbox attached as well: it is asked once.
-	r.send(t.Context(), m, mailbox.Outcome{Result: p.parked(m, "answer"), Waiters: []string{second, first}})
+	r.send(m, mailbox.Outcome{Result: p.parked(m, "answer"), Waiters: []string{second, first}})
 	for _, c := range []chan contracts.Reply{got, also} {
 		if res := p.result(workerstest.Await(t, "the reply", c)); res.Reply != "answer" || res.ID != m.ID {
 			t.Errorf("got %+v", res)
@@ -43,7 +43,7 @@ func TestOversizedResultIsAPointer(t *testing.T) {
 	p := newPlant(t)
 	inbox, got := p.inbox("one")
 	m := p.message("s", 1, "hello", inbox)
-	newReplies(p.nc, zerolog.Nop()).send(t.Context(), m, mailbox.Outcome{Result: p.parked(m, strings.Repeat("x", contracts.MaxReply))})
+	newReplies(p.nc, zerolog.Nop()).send(m, mailbox.Outcome{Result: p.parked(m, strings.Repeat("x", contracts.MaxReply))})
 	if r := workerstest.Await(t, "the reply", got); r.ID != m.ID || len(r.Data) != 0 {
 		t.Errorf("got %d bytes for %s", len(r.Data), r.ID)
 	}
@@ -58,9 +58,9 @@ func TestReplyToNobody(t *testing.T) {
 	must(t, p.nc.Flush())
 	for _, to := range []string{contracts.SubjectReply("gone"), "somewhere.else", "chat.reply.*", "chat.reply.>", ""} {
 		m := p.message("s", 1, "hello", to)
-		r.send(t.Context(), m, mailbox.Outcome{Result: p.parked(m, "answer")})
+		r.send(m, mailbox.Outcome{Result: p.parked(m, "answer")})
 	}
-	r.send(t.Context(), p.message("s", 1, "hello", contracts.SubjectReply("gone")), mailbox.Outcome{Result: []byte("garbage")})
+	r.send(p.message("s", 1, "hello", contracts.SubjectReply("gone")), mailbox.Outcome{Result: []byte("garbage")})
 	must(t, p.nc.Flush())
 	if n, _, err := foreign.Pending(); err != nil || n != 0 {
 		t.Errorf("%d replies went to a foreign subject, %v", n, err)

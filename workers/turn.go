@@ -22,14 +22,15 @@ type turn struct {
 	prompt    *prompt.Builder
 	completer model.Completer
 	replies   *replies
+	window    int // turns that a prompt may hold
 	now       func() time.Time
 	log       zerolog.Logger
 }
 
 // identify names a message for the mailbox.
-func identify(data []byte) (string, error) {
+func identify(data []byte) (id string, letter any, err error) {
 	l, err := contracts.DecodeLetter(data)
-	return l.ID, err
+	return l.ID, l, err
 }
 
 // Run answers one message. It has no effect but the model call: everything else
@@ -47,10 +48,7 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 }
 
 func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message) (mailbox.Outcome, error) {
-	turns, bad := t.store.OpenTurns(m.Conversation, task.Context)
-	if bad > 0 {
-		t.log.Warn().Str("conversation", m.Conversation).Int("turns", bad).Msg("turns that do not open are left out of the prompt")
-	}
+	turns := t.recall(task)
 	began := t.now()
 	answer, err := t.completer.Complete(ctx, model.Request{
 		Messages: t.prompt.Build(turns, m.Text), User: m.Conversation, Model: m.Model,
@@ -62,21 +60,35 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	t.log.Info().Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int("attempt", task.Attempt).Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).
 		Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	return t.outcome(m, answer, ended)
+	return t.outcome(m, answer, turns, ended)
+}
+
+// recall gives what was said before: as the last message left it here, or from
+// what begin brought.
+func (t *turn) recall(task mailbox.Task) []contracts.Turn {
+	if turns, ok := task.Memory.([]contracts.Turn); ok {
+		return turns
+	}
+	turns, bad := t.store.OpenTurns(task.Conversation, task.Context)
+	if bad > 0 {
+		t.log.Warn().Str("conversation", task.Conversation).Int("turns", bad).Msg("turns that do not open are left out of the prompt")
+	}
+	return turns
 }
 
 func (t *turn) open(task mailbox.Task) (contracts.Message, error) {
-	letter, err := contracts.DecodeLetter(task.Data)
-	if err != nil {
-		return contracts.Message{}, err
+	letter, ok := task.Letter.(contracts.Letter)
+	if !ok {
+		return contracts.Message{}, errors.New("the envelope cannot be read")
 	}
 	return letter.Open(t.sealer)
 }
 
-func (t *turn) outcome(m contracts.Message, a model.Answer, at time.Time) (mailbox.Outcome, error) {
-	round, err := t.store.SealTurn(m.Conversation, contracts.Turn{
+func (t *turn) outcome(m contracts.Message, a model.Answer, before []contracts.Turn, at time.Time) (mailbox.Outcome, error) {
+	said := contracts.Turn{
 		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.Count(m.Text) + t.prompt.Count(a.Text), At: at.UTC(),
-	})
+	}
+	round, err := t.store.SealTurn(m.Conversation, said)
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
@@ -87,7 +99,23 @@ func (t *turn) outcome(m contracts.Message, a model.Answer, at time.Time) (mailb
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
-	return mailbox.Outcome{Turn: round, Result: result}, nil
+	o := mailbox.Outcome{Turn: round, Result: result}
+	o.Memory, o.MemorySize = remember(before, said, t.window)
+	return o, nil
+}
+
+// turnSize is what a turn takes in memory beside its texts, roughly.
+const turnSize = 160
+
+// remember gives what the next message will want to know: the newest turns, in
+// a slice of its own, because the old one may be in use.
+func remember(before []contracts.Turn, said contracts.Turn, window int) (turns []contracts.Turn, size int) {
+	before = before[max(0, len(before)+1-window):]
+	turns = append(append(make([]contracts.Turn, 0, len(before)+1), before...), said)
+	for _, t := range turns {
+		size += turnSize + len(t.User) + len(t.Assistant)
+	}
+	return turns, size
 }
 
 // Fail is the outcome of a message without an answer: a result that says why,
@@ -113,10 +141,10 @@ func (t *turn) Fail(task mailbox.Task, why *contracts.Error) mailbox.Outcome {
 
 // Reply sends the parked result to the request that waits for it, and to those
 // that attached since.
-func (t *turn) Reply(ctx context.Context, task mailbox.Task, o mailbox.Outcome) {
-	letter, err := contracts.DecodeLetter(task.Data)
-	if err != nil {
+func (t *turn) Reply(_ context.Context, task mailbox.Task, o mailbox.Outcome) {
+	letter, ok := task.Letter.(contracts.Letter)
+	if !ok {
 		return // nobody can be found who waits for it
 	}
-	t.replies.send(ctx, letter.Message, o)
+	t.replies.send(letter.Message, o)
 }

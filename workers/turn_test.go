@@ -18,7 +18,7 @@ func (p *plant) turn(c completer) *turn {
 	o := p.options(c)
 	return &turn{
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, completer: c,
-		replies: newReplies(p.nc, zerolog.Nop()), now: func() time.Time { return time.Unix(50, 0) }, log: zerolog.Nop(),
+		replies: newReplies(p.nc, zerolog.Nop()), window: 10, now: func() time.Time { return time.Unix(50, 0) }, log: zerolog.Nop(),
 	}
 }
 
@@ -26,7 +26,13 @@ func (p *plant) task(m contracts.Message) mailbox.Task {
 	p.t.Helper()
 	b, err := contracts.EncodeMessage(m, workerstest.Sealer{})
 	must(p.t, err)
-	return mailbox.Task{ID: m.ID, Conversation: m.Conversation, Subject: contracts.SubjectChat(m.Conversation), Data: b, Attempt: 1}
+	return mailbox.Task{ID: m.ID, Conversation: m.Conversation, Subject: contracts.SubjectChat(m.Conversation), Data: b, Letter: letterOf(b), Attempt: 1}
+}
+
+// letterOf is what the mailbox finds out before a run.
+func letterOf(b []byte) any {
+	_, letter, _ := identify(b)
+	return letter
 }
 
 // open gives the result that an outcome parks.
@@ -71,7 +77,7 @@ func TestTurnOfABodyThatDoesNotOpen(t *testing.T) {
 	task.Data = other.Data
 	tn := p.turn(nil)
 	for name, data := range map[string][]byte{"garbage": []byte("x"), "cut": task.Data[:len(task.Data)-40]} {
-		task.Data = data
+		task.Data, task.Letter = data, letterOf(data)
 		_, err := tn.Run(t.Context(), task)
 		if c := contracts.Public(err).Code; c != contracts.CodeDead || contracts.Retryable(err) {
 			t.Errorf("%s: %v", name, err)

@@ -71,7 +71,7 @@ func New(o Options) (*Workers, error) {
 	mo.Identify, mo.Look = identify, w.janitor.View
 	mo.Runner = &turn{
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, completer: o.Completer,
-		replies: w.replies, now: time.Now, log: o.Log,
+		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log,
 	}
 	box, err := mailbox.New(o.Node, mo)
 	if err != nil {

@@ -87,6 +87,7 @@ type begun struct {
 	finished bool // the delivered message is done, but the outbox is not empty
 	tries    int
 	failed   failures
+	same     bool // the context is the one whose version was named; turns are left out
 	turns    [][]byte
 	out      [][]byte
 }
@@ -98,6 +99,7 @@ type wakeup struct {
 	seq          uint64
 	created      int64 // the stream's life, see View
 	token        string
+	version      string // of the context that is remembered here
 }
 
 var errAnswer = errors.New("unexpected answer of a Redis script")
@@ -106,7 +108,7 @@ func (b *box) begin(ctx context.Context, w wakeup) (begun, error) {
 	k := b.keys(w.conversation)
 	v, err := b.scripts.begin.Run(ctx, b.rdb,
 		[]string{k.Lease, k.Box, k.Context, k.Out, contracts.KeyDone(w.conversation, w.id)},
-		w.token, ms(b.o.Lease), w.seq, w.created, w.id, b.o.Window, jitter(b.o.BoxTTL)).Slice()
+		w.token, ms(b.o.Lease), w.seq, w.created, w.id, b.o.Window, jitter(b.o.BoxTTL), w.version).Slice()
 	if err != nil {
 		return begun{}, storeError("begin", err)
 	}
@@ -120,6 +122,7 @@ func (b *box) begin(ctx context.Context, w wakeup) (begun, error) {
 		out.epoch, out.stop = r.int(), r.seq()
 		out.finished, out.tries = r.int() == 1, int(r.int())
 		out.failed = parseFailures(r.text())
+		out.same = r.int() == 1
 		out.turns, out.out = r.list(), r.list()
 	case stateFinished:
 	default:
@@ -133,6 +136,7 @@ type claimed struct {
 	state  state
 	tries  int
 	failed failures
+	same   bool
 	turns  [][]byte
 	epoch  int64
 	stop   uint64
@@ -142,7 +146,7 @@ func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, 
 	k := b.keys(h.conversation)
 	v, err := b.scripts.claim.Run(ctx, b.rdb,
 		[]string{k.Lease, k.Box, contracts.KeyDone(h.conversation, id), k.Context},
-		h.token, h.fence, id, undo, b.o.Window).Slice()
+		h.token, h.fence, id, undo, b.o.Window, h.known.version).Slice()
 	if err != nil {
 		return claimed{}, storeError("claim", err)
 	}
@@ -151,6 +155,7 @@ func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, 
 	switch out.state {
 	case stateGo:
 		out.tries, out.failed = int(r.int()), parseFailures(r.text())
+		out.same = r.int() == 1
 		out.turns, out.epoch, out.stop = r.list(), r.int(), r.seq()
 	case stateFinished, stateFenced, stateLost:
 	default:
@@ -164,6 +169,8 @@ type committed struct {
 	state state
 	kept  int
 	want  uint64
+	// version names the context as the commit left it; empty: as it was.
+	version string
 }
 
 func (b *box) commit(ctx context.Context, h *holding, t Task, o Outcome, stopped bool) (committed, error) {
@@ -186,7 +193,7 @@ func (b *box) commit(ctx context.Context, h *holding, t Task, o Outcome, stopped
 	out := committed{state: state(r.text())}
 	switch out.state {
 	case stateMore, stateReleased:
-		out.kept, out.want = int(r.int()), r.seq()
+		out.kept, out.want, out.version = int(r.int()), r.seq(), r.text()
 	case stateFinished, stateFenced, stateLost, stateStopped:
 	default:
 		r.bad = true

@@ -96,9 +96,9 @@ func (s *stage) options(run func(context.Context, mailbox.Task) (mailbox.Outcome
 	return mailbox.Options{
 		Conn: s.nc, Redis: s.rdb, Runner: &actor{ledger: s.ledger, run: run}, Log: zerolog.Nop(),
 		Stream: contracts.StreamChat, Role: "workers", Keys: contracts.ChatKeys, Sealer: workerstest.Sealer{},
-		Identify: func(b []byte) (string, error) {
+		Identify: func(b []byte) (string, any, error) {
 			l, err := contracts.DecodeLetter(b)
-			return l.ID, err
+			return l.ID, l, err
 		},
 		Look: func() mailbox.View { return *s.view.Load() }, Window: 10, AckWait: s.queue.AckWait,
 		BusyDelay: 20 * time.Millisecond, RetryBase: 10 * time.Millisecond, RetryMax: 40 * time.Millisecond,

@@ -19,6 +19,11 @@ type message struct {
 	seq  uint64
 	at   time.Time // when it was stored; with seq it tells a message of a recreated stream from one of the old
 	data []byte
+
+	// Set by identify. id is made up where raw.
+	id     string
+	letter any
+	raw    bool
 }
 
 // errNoHead says that the leader knows of no message after a sequence.

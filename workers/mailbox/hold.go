@@ -26,7 +26,8 @@ type holding struct {
 	ownID     string
 	settled   bool // the delivery was acknowledged or given back
 
-	first   *begun // begin's answer, until its attempt is used or taken back
+	known   recollection // of the context; begin or claim says whether it holds
+	first   *begun       // begin's answer, until its attempt is used or taken back
 	fence   int64
 	last    uint64 // the search for the next head starts behind it
 	reached uint64 // last sequence found finished, to be recorded on release
@@ -50,7 +51,7 @@ func (m *Mailbox) hold(take, work context.Context, h *holding) (Handled, error) 
 		if take.Err() != nil {
 			return m.giveBack(h)
 		}
-		msg, err := head(work, m.lookup, h.subject, h.last, h.own)
+		msg, err := head(work, m.lookup, h.subject, m.searched(h), h.own)
 		switch {
 		case errors.Is(err, errNoHead):
 			if more, handled, err := m.leave(work, h); !more {
@@ -65,6 +66,21 @@ func (m *Mailbox) hold(take, work context.Context, h *holding) (Handled, error) 
 			return handled, err
 		}
 	}
+}
+
+// searched is where the search for the head starts behind: what was finished
+// last, or the ack floor where that is further. The broker looks through all
+// messages between it and the head, so a conversation that was quiet for long
+// would pay for everybody else's.
+func (m *Mailbox) searched(h *holding) uint64 {
+	v := m.o.Look()
+	if v.Floor <= h.last || v.life() != h.created || v.Connects != m.o.Conn.Stats().Reconnects {
+		return h.last
+	}
+	if h.own != nil && h.own.seq <= v.Floor {
+		return h.last // a delivered message is not acknowledged: the floor is not of this stream
+	}
+	return v.Floor
 }
 
 // runHead brings one message to its end. next says that we still hold the
@@ -108,29 +124,39 @@ func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (n
 
 // prepare counts the attempt and gathers what the run needs.
 func (m *Mailbox) prepare(ctx context.Context, h *holding, msg message) (Task, state, failures, error) {
-	id, raw := m.identify(h, msg)
-	t := m.task(h, msg, id)
-	t.Raw = raw
-	if b := h.first; b != nil && id == h.ownID {
+	m.identify(h, &msg)
+	t := m.task(h, &msg)
+	if b := h.first; b != nil && t.ID == h.ownID {
 		h.first = nil
 		if b.finished {
 			return t, stateFinished, failures{}, nil
 		}
 		t.Context, t.Epoch, t.Attempt = b.turns, b.epoch, b.tries
+		t.Memory = h.recall(b.same)
 		return t, stateGo, b.failed, nil
 	}
 	undo := ""
 	if h.first != nil && !h.first.finished {
 		undo = h.ownID
 	}
-	c, err := m.box.claim(ctx, h, id, undo)
+	h.known = m.memory.of(h.conversation)
+	c, err := m.box.claim(ctx, h, t.ID, undo)
 	if err != nil {
 		return t, "", failures{}, err
 	}
 	h.first = nil
 	h.stop = max(h.stop, c.stop)
 	t.Context, t.Epoch, t.Attempt = c.turns, c.epoch, c.tries
+	t.Memory = h.recall(c.same)
 	return t, c.state, c.failed, nil
+}
+
+// recall gives what is remembered of the context, if Redis said that it is the same.
+func (h *holding) recall(same bool) any {
+	if !same {
+		return nil
+	}
+	return h.known.value
 }
 
 // attempt runs the message, unless it is to be stopped or was tried too often.
@@ -166,6 +192,7 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 		m.passed(work, h, t)
 		return true, "", nil
 	}
+	m.memory.keep(h.conversation, c.version, o)
 	m.crash("committed")
 	h.last, h.reached, h.want = t.Sequence, t.Sequence, c.want
 	if c.state == stateMore && (len(o.Out) > 0 || c.want <= t.Sequence) {

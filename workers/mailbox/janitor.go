@@ -40,11 +40,19 @@ type Janitor struct {
 	o    JanitorOptions
 	mark *redis.Script
 	view atomic.Pointer[View]
-	turn bool // it was our turn at the last look; used by one goroutine
+
+	// Used by one goroutine.
+	turn     bool      // it was our turn at the last look
+	consumer time.Time // when the consumer of the last look was made
+	moving   bool      // the floor moved since the look before
 }
 
-// followers is how much less often a janitor looks while another one purges.
-const followers = 8
+// followers is how much less often a janitor looks while another one purges;
+// peeks is how often the floor alone is read between two looks, under load.
+const (
+	followers = 8
+	peeks     = 5
+)
 
 // NewJanitor gives a janitor with an empty view.
 func NewJanitor(o JanitorOptions) *Janitor {
@@ -59,17 +67,22 @@ func (j *Janitor) View() View { return *j.view.Load() }
 // Run looks and purges until ctx ends. Failures are passing by nature: it logs
 // them and looks again.
 func (j *Janitor) Run(ctx context.Context) error {
-	tick := time.NewTicker(j.o.Every)
+	tick := time.NewTicker(j.o.Every / peeks)
 	defer tick.Stop()
 	connects := j.o.Conn.Stats().Reconnects
 	for n := 0; ; n++ {
 		now := j.o.Conn.Stats().Reconnects
+		var err error
+		switch {
 		// A new connection may lead to another store: look at once.
-		if j.turn || n%followers == 0 || now != connects {
+		case j.turn && n%peeks == 0, n%(followers*peeks) == 0, now != connects:
 			connects = now
-			if err := j.Look(ctx); err != nil && ctx.Err() == nil {
-				j.o.Log.Debug().Err(err).Msg("janitor could not look at the stream")
-			}
+			err = j.Look(ctx)
+		case j.moving || n%peeks == 0:
+			err = j.peek(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			j.o.Log.Debug().Err(err).Msg("janitor could not look at the stream")
 		}
 		select {
 		case <-ctx.Done():
@@ -106,9 +119,15 @@ func (j *Janitor) Look(ctx context.Context) error {
 		return err
 	}
 	waiting := c.NumPending + uint64(max(0, c.NumAckPending))
-	j.view.Store(&View{
+	v := View{
 		Created: s.Created, Rewound: rewound, FirstSeq: s.State.FirstSeq, Crowded: s.State.Msgs > waiting+j.o.MaxFinished,
-	})
+		Connects: connects,
+	}
+	if j.o.Conn.Stats().Reconnects == connects {
+		v.Floor = c.AckFloor.Stream
+	}
+	j.consumer, j.moving = c.Created, v.Floor != j.View().Floor
+	j.view.Store(&v)
 	j.turn = j.myTurn(ctx)
 	if !j.turn || !j.due(s.State, c) {
 		return nil
@@ -121,6 +140,33 @@ func (j *Janitor) Look(ctx context.Context) error {
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(c.AckFloor.Stream+1)); err != nil {
 		return queueError("purge", err)
 	}
+	return nil
+}
+
+// peek reads the floor alone, of the same consumer over the same connection as
+// at the last look.
+func (j *Janitor) peek(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	v := j.View()
+	if j.o.Conn.Stats().Reconnects != v.Connects {
+		return nil
+	}
+	js, err := jetstream.New(j.o.Conn)
+	if err != nil {
+		return err
+	}
+	consumer, err := js.Consumer(ctx, j.o.Stream, j.o.Consumer)
+	if err != nil {
+		return queueError("look up consumer", err)
+	}
+	c := consumer.CachedInfo()
+	if !c.Created.Equal(j.consumer) || j.o.Conn.Stats().Reconnects != v.Connects || c.AckFloor.Stream < v.Floor {
+		return nil
+	}
+	j.moving = c.AckFloor.Stream != v.Floor
+	v.Floor = c.AckFloor.Stream
+	j.view.Store(&v)
 	return nil
 }
 

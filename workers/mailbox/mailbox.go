@@ -30,10 +30,14 @@ type Task struct {
 	Conversation string
 	Subject      string
 	Sequence     uint64
-	Data         []byte   // as published
-	Context      [][]byte // the newest Window entries of the conversation's context
-	Epoch        int64
-	Attempt      int // 1 for the first
+	Data         []byte // as published
+	Letter       any    // what Identify made of Data
+	// Context is the newest Window entries of the conversation's context, unless
+	// Memory is set: the Outcome.Memory of the message before, which holds them.
+	Context [][]byte
+	Memory  any
+	Epoch   int64
+	Attempt int // 1 for the first
 	// Raw says that Data has no readable id; ID is then a contracts.DeadID.
 	Raw bool
 }
@@ -43,6 +47,11 @@ type Outcome struct {
 	Turn   []byte // appended to the context unless the session was reset meanwhile; may be nil
 	Result []byte // parked for whoever asks
 	Out    []byte // contracts.Outgoing, stored in SEND before anything else happens; may be nil
+	// Memory is what the next message of the conversation finds as Task.Memory if
+	// the context is still as this outcome leaves it; nothing may change it any
+	// more. Nil: nothing. MemorySize is what it takes, in bytes.
+	Memory     any
+	MemorySize int
 	// Waiters, for Reply, are inboxes that asked for the answer while it was made.
 	Waiters []string
 }
@@ -71,14 +80,18 @@ type Options struct {
 	Role   string // names the dead-letter subject
 	// Keys are the Redis keys of a conversation.
 	Keys func(conversation string) contracts.BoxKeys
-	// Identify reads a message's id from its bytes.
-	Identify func(data []byte) (string, error)
+	// Identify reads a message's id from its bytes, and gives what it made of
+	// them to the Runner as Task.Letter.
+	Identify func(data []byte) (id string, letter any, err error)
 	Sealer   contracts.Sealer
 	// Look is what is known of the stream at the moment.
 	Look func() View
 
 	Window    int // context entries that begin brings; 0: none
 	KeepTurns int // context entries kept; default 200
+	// Memory is the room for what Runners remember of contexts, in bytes;
+	// default 32 MiB, negative: none.
+	Memory int
 
 	Lease       time.Duration // default 15s; renewed every third of it
 	AckWait     time.Duration // of the consumer; default 30s
@@ -111,6 +124,11 @@ type View struct {
 	// because its store was restored from a copy.
 	Rewound  int64
 	FirstSeq uint64
+	// Floor is the consumer's ack floor: what lies at or below it is finished,
+	// because only finished messages are acknowledged. Connects are the
+	// connection's reconnects when it was read; after another one it is void.
+	Floor    uint64
+	Connects uint64
 	// Crowded says that finished messages fill the stream, so that each is
 	// deleted at once instead of waiting for the purge.
 	Crowded bool
@@ -122,10 +140,11 @@ func (v View) life() int64 { return v.Created.UnixNano() + v.Rewound }
 
 // Mailbox turns deliveries into runs.
 type Mailbox struct {
-	o     Options
-	js    jetstream.JetStream
-	box   *box
-	token atomic.Uint64
+	o      Options
+	js     jetstream.JetStream
+	box    *box
+	memory *memory
+	token  atomic.Uint64
 
 	lookup lookup
 	// stream is the handle for deletes, made on first use.
@@ -145,7 +164,8 @@ func New(node string, o Options) (*Mailbox, error) {
 	o.node = node
 	m := &Mailbox{o: o, js: js, lookup: gets{conn: o.Conn, stream: o.Stream, timeout: o.CallTimeout}}
 	m.box = newBox(&m.o)
-	return m, nil
+	m.memory, err = newMemory(o.Memory)
+	return m, err
 }
 
 // Handled is how a delivery ended.
@@ -179,14 +199,15 @@ func (m *Mailbox) Handle(take, work context.Context, d jetstream.Msg) (Handled, 
 		created: m.o.Look().life(), connects: m.o.Conn.Stats().Reconnects, own: &message{seq: meta.Sequence.Stream, at: meta.Timestamp, data: d.Data()},
 		delivery: d, delivered: meta.NumDelivered,
 	}
-	h.ownID, _ = m.identify(h, *h.own)
+	m.identify(h, h.own)
+	h.ownID, h.known = h.own.id, m.memory.of(conversation)
 	return m.begin(take, work, h)
 }
 
 // begin takes the conversation or leaves word, and settles what needs no lease.
 func (m *Mailbox) begin(take, work context.Context, h *holding) (Handled, error) {
 	b, err := m.box.begin(work, wakeup{
-		conversation: h.conversation, id: h.ownID, seq: h.own.seq, created: h.created, token: h.token,
+		conversation: h.conversation, id: h.ownID, seq: h.own.seq, created: h.created, token: h.token, version: h.known.version,
 	})
 	if err != nil {
 		m.nak(h, m.o.BusyDelay)
@@ -222,17 +243,18 @@ func (m *Mailbox) newToken() string {
 	return fmt.Sprintf("%s-%x", m.o.node, m.token.Add(1))
 }
 
-// identify names a message; raw says that the name is made up.
-func (m *Mailbox) identify(h *holding, msg message) (id string, raw bool) {
-	id, err := m.o.Identify(msg.data)
-	if err != nil {
-		return contracts.DeadID(m.o.Stream, h.created, msg.seq), true
+// identify names a message, once.
+func (m *Mailbox) identify(h *holding, msg *message) {
+	if msg.id != "" {
+		return
 	}
-	parsed, err := contracts.ParseID(id)
-	if err != nil || parsed.Conversation != h.conversation {
-		return contracts.DeadID(m.o.Stream, h.created, msg.seq), true
+	id, letter, err := m.o.Identify(msg.data)
+	parsed, err2 := contracts.ParseID(id)
+	if err != nil || err2 != nil || parsed.Conversation != h.conversation {
+		msg.id, msg.raw = contracts.DeadID(m.o.Stream, h.created, msg.seq), true
+		return
 	}
-	return id, false
+	msg.id, msg.letter = id, letter
 }
 
 // replyAgain answers a waiter of a message that was finished earlier: the
@@ -242,12 +264,12 @@ func (m *Mailbox) replyAgain(ctx context.Context, h *holding) {
 	if err != nil || result == nil {
 		return // nothing is lost: whoever asks for the result finds it, or finds it expired
 	}
-	m.o.Runner.Reply(ctx, m.task(h, *h.own, h.ownID), Outcome{Result: result})
+	m.o.Runner.Reply(ctx, m.task(h, h.own), Outcome{Result: result})
 }
 
-func (m *Mailbox) task(h *holding, msg message, id string) Task {
+func (m *Mailbox) task(h *holding, msg *message) Task {
 	return Task{
-		ID: id, Conversation: h.conversation, Subject: h.subject, Sequence: msg.seq, Data: msg.data,
+		ID: msg.id, Conversation: h.conversation, Subject: h.subject, Sequence: msg.seq, Data: msg.data, Letter: msg.letter, Raw: msg.raw,
 	}
 }
 
@@ -312,7 +334,7 @@ func setDefaults(o *Options) {
 	numbers := []struct {
 		n    *int
 		want int
-	}{{&o.KeepTurns, 200}, {&o.MaxAttempts, 5}, {&o.MaxKept, 16}}
+	}{{&o.KeepTurns, 200}, {&o.MaxAttempts, 5}, {&o.MaxKept, 16}, {&o.Memory, 32 << 20}}
 	for _, n := range numbers {
 		if *n.n == 0 {
 			*n.n = n.want

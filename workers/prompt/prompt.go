@@ -87,9 +87,10 @@ func (b *Builder) Build(turns []contracts.Turn, text string) []model.Message {
 func (b *Builder) oldest(turns []contracts.Turn, text string) int {
 	first := max(0, len(turns)-b.opts.Rounds)
 	left := b.opts.Tokens
-	if len(turns) > 0 {
-		left -= b.Count(text)
+	if len(turns) == 0 || b.surelyFits(turns[first:], text) {
+		return first
 	}
+	left -= b.Count(text)
 	for i, t := range slices.Backward(turns) {
 		left -= b.tokens(t)
 		if i < first || left < 0 {
@@ -97,6 +98,15 @@ func (b *Builder) oldest(turns []contracts.Turn, text string) int {
 		}
 	}
 	return 0
+}
+
+// surelyFits spares counting the new message: a token has a byte at least.
+func (b *Builder) surelyFits(turns []contracts.Turn, text string) bool {
+	tokens := len(text)
+	for _, t := range turns {
+		tokens += b.tokens(t)
+	}
+	return tokens <= b.opts.Tokens
 }
 
 // tokens is what the turn was counted at when it was written. An older record

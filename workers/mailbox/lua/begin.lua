@@ -1,24 +1,27 @@
 -- A delivery looks at its conversation: takes the lease, or leaves word that
 -- there is more to do. Repeating the call with the same token is harmless.
--- KEYS: lease box context out done    ARGV: token leaseMS seq created id window boxMS
+-- Every write costs a line in Redis' log, so the fields of the box are written
+-- at once.
+-- KEYS: lease box context out done    ARGV: token leaseMS seq created id window boxMS version
 local lease, box, context, out, done = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local token, seq, created, id = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 local finished = redis.call('EXISTS', done)
 if finished == 1 and redis.call('LLEN', out) == 0 then return {'finished'} end
 
-local f = redis.call('HMGET', box, 'last', 'want', 'epoch', 'stop', 'created', 't:' .. id, 'f:' .. id)
-local last, want = tonumber(f[1] or 0), tonumber(f[2] or 0)
+local f = redis.call('HMGET', box, 'last', 'want', 'epoch', 'stop', 'created', 't:' .. id, 'f:' .. id, 'fence', 'version')
+local last, want, stop = tonumber(f[1] or 0), tonumber(f[2] or 0), tonumber(f[4] or 0)
+local set = {}
 -- A recreated stream counts from 1 again.
 if f[5] ~= created then
-  last, want = 0, 0
-  redis.call('HSET', box, 'created', created, 'last', '0', 'want', '0', 'kept', '0', 'stop', '0')
-  f[4] = '0'
+  last, want, stop = 0, 0, 0
+  set = {'created', created, 'last', '0', 'kept', '0', 'stop', '0'} -- want is written below
 end
 
 local holder = redis.call('GET', lease)
 if holder and holder ~= token then
-  if seq > want then redis.call('HSET', box, 'want', ARGV[3]) end
+  if seq > want then set[#set + 1] = 'want'; set[#set + 1] = ARGV[3] end
+  if #set > 0 then redis.call('HSET', box, unpack(set)) end
   redis.call('PEXPIRE', box, ARGV[7])
   return {'busy', redis.call('PTTL', lease)}
 end
@@ -27,7 +30,7 @@ end
 -- stream again. What is finished there is passed over because of its done key.
 if finished == 0 and seq <= last then
   last = 0
-  redis.call('HSET', box, 'last', '0')
+  set[#set + 1] = 'last'; set[#set + 1] = '0'
 end
 
 local tries, by = 0, ''
@@ -37,18 +40,20 @@ if f[6] then
 end
 if finished == 0 and by ~= token then
   tries = tries + 1
-  redis.call('HSET', box, 't:' .. id, tries .. ':' .. token)
+  set[#set + 1] = 't:' .. id; set[#set + 1] = tries .. ':' .. token
 end
 -- Its own message is wanted, too: an earlier one may be the head, and its commit
 -- must not give the conversation up before the delivered one had its turn.
 if finished == 0 then want = math.max(want, seq) end
-local fence = redis.call('HINCRBY', box, 'fence', 1)
-redis.call('HSET', box, 'holder', token, 'want', want)
+local fence = tonumber(f[8] or 0) + 1
+redis.call('HSET', box, 'fence', fence, 'holder', token, 'want', want, unpack(set))
 redis.call('PEXPIRE', box, ARGV[7])
 redis.call('SET', lease, token, 'PX', ARGV[2])
-local turns = {}
+-- Who knows the context already is not sent it again.
+local turns, same = {}, 0
 if context ~= '' and tonumber(ARGV[6]) > 0 then
-  turns = redis.call('LRANGE', context, -tonumber(ARGV[6]), -1)
+  if f[9] and f[9] == ARGV[8] and redis.call('EXISTS', context) == 1 then same = 1
+  else turns = redis.call('LRANGE', context, -tonumber(ARGV[6]), -1) end
 end
-return {'go', fence, last, want, tonumber(f[3] or 0), tonumber(f[4] or 0), finished, tries, f[7] or '',
-  turns, redis.call('LRANGE', out, 0, -1)}
+return {'go', fence, last, want, tonumber(f[3] or 0), stop, finished, tries, f[7] or '',
+  same, turns, redis.call('LRANGE', out, 0, -1)}
