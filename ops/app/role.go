@@ -44,8 +44,12 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	go builder.Warm() // reads a table in memory and ends by itself
+	pipe, err := a.pipelined(a.rdb)
+	if err != nil {
+		return err
+	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: a.rdb, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
+		Node: a.node, Conn: nc, Redis: pipe, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)),
