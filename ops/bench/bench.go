@@ -31,7 +31,7 @@ type Options struct {
 	// Rate of the open loop, per second. Default: OpenShare of the throughput
 	// that the closed loop found.
 	Rate float64
-	// MaxInFlight bounds the open loop. Default: 1024.
+	// MaxInFlight bounds the open loop. Default: 4096.
 	MaxInFlight int
 	// Slots is how many messages the servers work on at once. Default: 128.
 	Slots int
@@ -84,7 +84,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Durability = []string{embedded.DurabilityOS}
 	}
 	defaults(&o.Loop, loopBoth)
-	defaults(&o.MaxInFlight, 1024)
+	defaults(&o.MaxInFlight, 4096)
 	defaults(&o.Slots, 128)
 	defaults(&o.Duration, 10*time.Second)
 	defaults(&o.Runs, 1)

@@ -28,7 +28,7 @@ type benchCmd struct {
 	Callers     []int         `default:"64" help:"Callers of the closed loop; several with commas are measured one by one."`
 	Loop        string        `default:"both" enum:"closed,open,both" help:"closed finds the throughput, open the latencies at a given rate."`
 	Rate        float64       `placeholder:"N" help:"Arrivals per second in the open loop (default: 70 % of the throughput found)."`
-	MaxInFlight int           `default:"1024" help:"Most requests in flight in the open loop; arrivals beyond are counted as errors."`
+	MaxInFlight int           `default:"4096" help:"Most requests in flight in the open loop; arrivals beyond are counted as errors."`
 	Duration    time.Duration `default:"10s" help:"Measured time of each loop."`
 	Warmup      time.Duration `default:"2s" help:"Time before it, under the same load."`
 	Runs        int           `default:"1" help:"Repetitions, in turns; medians and spread are reported."`

@@ -78,6 +78,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("floor: redis address: %w", err)
 	}
 	at.PoolSize = o.Slots + 16
+	at.Protocol = 2                          // in 3, the client looks for pushed messages before every command
+	at.ReadTimeout, at.WriteTimeout = -2, -2 // no deadlines to set: it is our own child
 	rdb := redis.NewClient(at)
 	undo = append(undo, rdb.Close)
 	return serve(ctx, o, front, back, rdb)

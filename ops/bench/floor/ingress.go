@@ -1,13 +1,13 @@
 package floor
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -57,7 +57,7 @@ func (in *ingress) take(m *nats.Msg) {
 
 func (in *ingress) chat(c echo.Context) error {
 	var r contracts.ChatRequest
-	if err := json.NewDecoder(c.Request().Body).Decode(&r); err != nil {
+	if err := json.UnmarshalRead(c.Request().Body, &r); err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest)
 	}
 	id := strconv.FormatUint(in.last.Add(1), 10)

@@ -2,12 +2,12 @@ package floor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
@@ -88,16 +88,16 @@ func (w *worker) handle(ctx context.Context, d jetstream.Msg) {
 	if err != nil {
 		return
 	}
-	now := time.Now()
+	now, said := time.Now(), answer(m.Text, past)
 	reply, err := json.Marshal(contracts.ChatReply{ // as long as the product's
-		ID: m.ID, SessionID: m.Session, Status: contracts.StatusDone, Reply: answer(m.Text, past), Model: "floor",
+		ID: m.ID, SessionID: m.Session, Status: contracts.StatusDone, Reply: said, Model: "floor",
 		ModelVersion: "floor/floor", FinishReason: "stop", Usage: &contracts.Usage{PromptTokens: 100, CompletionTokens: 100}, AnsweredAt: &now,
 	})
 	if err != nil {
 		return
 	}
 	_, err = w.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.RPush(ctx, key, m.Text, reply)
+		p.RPush(ctx, key, m.Text, said)
 		p.LTrim(ctx, key, -2*window, -1)
 		p.Expire(ctx, key, sessionTTL)
 		return nil
