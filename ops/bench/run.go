@@ -40,7 +40,7 @@ func (b *bench) load(ctx context.Context, t turn, s *stand) ([]report.Row, error
 	if rate <= 0 {
 		return rows, errors.New("nothing was answered, so there is no rate for the open loop")
 	}
-	o.Rate, o.First, o.Callers = rate, first, b.o.MaxInFlight
+	o.Rate, o.First, o.Callers, o.Ready = rate, first, b.o.MaxInFlight, max(minReady, 4*t.Callers)
 	profiled := b.o.Loop == loopOpen
 	if !profiled {
 		s.profiled = nil
@@ -51,6 +51,8 @@ func (b *bench) load(ctx context.Context, t turn, s *stand) ([]report.Row, error
 	}
 	return append(rows, row), s.profiles(ctx)
 }
+
+const minReady = 256 // connections of an open loop; a stall needs more, which are made then
 
 // gauge reads, at the edges of what is recorded, what everybody consumed.
 type gauge struct {

@@ -54,7 +54,7 @@ func Start(o Options) (*Process, error) {
 	p.cmd = exec.Command(o.Program, o.Args...)
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = read, p.lines, log
 	p.cmd.Env = environment(os.Environ())
-	p.cmd.SysProcAttr = ownGroup()
+	p.cmd.SysProcAttr, p.cmd.WaitDelay = ownGroup(), time.Second // what is below it may hold its output open
 	started := make(chan error, 1)
 	go p.run(started)
 	err = <-started

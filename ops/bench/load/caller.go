@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -26,6 +25,7 @@ type caller struct {
 	conn net.Conn
 	in   *bufio.Reader
 	out  *bufio.Writer
+	used time.Time // when the connection was last known to be good
 
 	mu     sync.Mutex // guards conn against interrupt
 	closed bool
@@ -48,25 +48,32 @@ const (
 	faultBroken  = "broken connection"
 	maxAnswer    = 1 << 20
 	dialWait     = 10 * time.Second
+	// Servers end connections that are idle for long; a request must not meet that.
+	stale = 2 * time.Second
 )
 
 // ask sends request n and names what went wrong, if anything did.
 func (c *caller) ask(ctx context.Context, now time.Time, n uint64) (fault string) {
 	c.r.enter()
 	defer c.r.inFlight.Add(-1)
+	if c.conn != nil && now.Sub(c.used) > stale {
+		c.hangUp()
+	}
 	if c.conn == nil {
 		if err := c.dial(ctx); err != nil {
 			return faultConnect
 		}
 	}
 	c.r.o.Target.Prepare(c.req, n)
-	if err := c.exchange(now.Add(c.r.o.Timeout)); err != nil {
+	deadline := now.Add(c.r.o.Timeout)
+	if err := c.exchange(deadline); err != nil {
 		c.hangUp()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if !time.Now().Before(deadline) { // the library does not wrap the cause
 			return faultTimeout
 		}
 		return faultBroken
 	}
+	c.used = now
 	if c.res.ConnectionClose() {
 		c.hangUp()
 	}
@@ -103,6 +110,7 @@ func (c *caller) dial(ctx context.Context) error {
 	if c.closed {
 		return errors.Join(net.ErrClosed, conn.Close())
 	}
+	c.used = time.Now()
 	c.conn, c.in, c.out = conn, bufio.NewReaderSize(conn, 4096), bufio.NewWriterSize(conn, 4096)
 	return nil
 }

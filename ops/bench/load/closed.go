@@ -20,6 +20,7 @@ func Closed(ctx context.Context, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("closed loop: %w", err)
 	}
 	r := newRun(o)
+	r.start()
 	finish := r.edges(ctx)
 	var wg sync.WaitGroup
 	for i := range o.Callers {

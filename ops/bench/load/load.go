@@ -38,6 +38,9 @@ type Options struct {
 	TLS *tls.Config
 	// Callers is how many requests may be in flight. Required.
 	Callers int
+	// Ready is how many connections are made before the first request; open loop
+	// only. A burst of new ones would be a load of its own. Default: none.
+	Ready int
 	// Rate is the mean number of arrivals in a second; open loop only.
 	Rate float64
 	// Count ends an open loop after so many arrivals. Default: no limit.
@@ -140,11 +143,15 @@ type run struct {
 func newRun(o Options) *run {
 	r := &run{o: o, rec: newRecorder(o.Timeout)}
 	r.next.Store(o.First)
-	r.began = time.Now().Add(o.Warmup)
-	if o.Duration > 0 {
-		r.end = r.began.Add(o.Duration)
-	}
 	return r
+}
+
+// start sets the times: now begins the warm-up.
+func (r *run) start() {
+	r.began = time.Now().Add(r.o.Warmup)
+	if r.o.Duration > 0 {
+		r.end = r.began.Add(r.o.Duration)
+	}
 }
 
 // enter counts a request in flight.

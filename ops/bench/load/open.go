@@ -23,8 +23,10 @@ func Open(ctx context.Context, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("open loop: %w", err)
 	}
 	r := newRun(o)
-	finish := r.edges(ctx)
 	p := &crew{r: r}
+	p.ready(ctx, min(o.Ready, o.Callers))
+	r.start()
+	finish := r.edges(ctx)
 	p.dispatch(ctx)
 	elapsed := o.Duration
 	p.dismiss()
@@ -74,6 +76,25 @@ func (p *crew) dispatch(ctx context.Context) {
 	}
 }
 
+// ready hires callers that are connected. One that cannot connect now tries
+// again when it is needed, and that is counted.
+func (p *crew) ready(ctx context.Context, n int) {
+	for i := range n {
+		c := newCaller(p.r, i)
+		if err := c.dial(ctx); err != nil && ctx.Err() != nil {
+			return
+		}
+		p.idle = append(p.idle, p.hire(ctx, c))
+	}
+}
+
+func (p *crew) hire(ctx context.Context, c *caller) chan arrival {
+	in := make(chan arrival, 1)
+	p.all = append(p.all, in)
+	p.wg.Go(func() { p.work(ctx, c, in) })
+	return in
+}
+
 // send gives a to a caller that is idle, or to a new one; when there may be no
 // more of them, the arrival is counted as overflow.
 func (p *crew) send(ctx context.Context, a arrival) {
@@ -86,10 +107,7 @@ func (p *crew) send(ctx context.Context, a arrival) {
 	switch {
 	case to != nil:
 	case len(p.all) < p.r.o.Callers:
-		to = make(chan arrival, 1)
-		c := newCaller(p.r, len(p.all))
-		p.all = append(p.all, to)
-		p.wg.Go(func() { p.work(ctx, c, to) })
+		to = p.hire(ctx, newCaller(p.r, len(p.all)))
 	default:
 		p.r.rec.overflow.Add(1)
 		p.r.o.Live.Failed.Add(1)
