@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 
 	"moltbot/ops/bench/child"
@@ -31,13 +32,19 @@ type server struct {
 	role string
 }
 
-// close stops everything, the last one first, and says what of err, or of the
-// stopping, went wrong.
+// close stops everything and says what of err, or of the stopping, went wrong.
+// The first server is stopped last: the others stand on it.
 func (s *stand) close(err error) error {
-	errs := []error{err}
+	errs := make([]error, len(s.servers), len(s.servers)+2)
+	var wg sync.WaitGroup
 	for i := len(s.servers) - 1; i >= 0; i-- {
-		errs = append(errs, s.servers[i].Stop())
+		if i == 0 {
+			wg.Wait()
+		}
+		wg.Go(func() { errs[i] = s.servers[i].Stop() })
 	}
+	wg.Wait()
+	errs = append(errs, err)
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))
 	}
