@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
-	"time"
 
-	"moltbot/ops/bench/child"
 	"moltbot/ops/bench/load"
 	"moltbot/ops/bench/report"
 )
@@ -54,63 +51,6 @@ func (b *bench) load(ctx context.Context, t turn, s *stand) ([]report.Row, error
 
 const minReady = 256 // connections of an open loop; a stall needs more, which are made then
 
-// gauge reads, at the edges of what is recorded, what everybody consumed.
-type gauge struct {
-	s          *stand
-	began      time.Time
-	before     map[*server]float64
-	self       float64
-	err        error
-	cpu, bench float64 // cores
-	rss        map[string]uint64
-}
-
-func (g *gauge) begin() {
-	g.began, g.before, g.self = time.Now(), map[*server]float64{}, ownCPU()
-	for _, c := range g.s.servers {
-		u, err := c.Usage()
-		g.err = errors.Join(g.err, err)
-		g.before[c] = u.CPU
-	}
-	if p := g.s.profiled; p != nil {
-		g.err = errors.Join(g.err, p.BeginProfile())
-	}
-}
-
-func (g *gauge) end() {
-	if g.before == nil {
-		return // the load ended before it was recorded
-	}
-	if p := g.s.profiled; p != nil {
-		g.err = errors.Join(g.err, p.EndProfile())
-	}
-	wall := time.Since(g.began).Seconds()
-	g.bench, g.rss = (ownCPU()-g.self)/wall, map[string]uint64{}
-	for _, c := range g.s.servers {
-		u, err := c.Usage()
-		g.err = errors.Join(g.err, err)
-		g.cpu += (u.CPU - g.before[c]) / wall
-		g.add(c.role, u)
-	}
-}
-
-func (g *gauge) add(role string, u child.Usage) {
-	g.rss[role] += u.RSS
-	for name, n := range u.Below {
-		g.rss[name] += n
-	}
-}
-
-// ownCPU is what this process used so far, in seconds.
-func ownCPU() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0 // reported as none
-	}
-	seconds := func(t syscall.Timeval) float64 { return float64(t.Nano()) / 1e9 }
-	return seconds(u.Utime) + seconds(u.Stime)
-}
-
 // watched runs one loop and reads the gauges beside it.
 func (b *bench) watched(ctx context.Context, t turn, s *stand, loop string, o load.Options) (report.Row, load.Result, error) {
 	g := &gauge{s: s}
@@ -131,7 +71,7 @@ func row(t turn, loop string, rate float64, res load.Result, g *gauge) report.Ro
 	r := report.Row{
 		Key: t.Key, Run: t.run, Rate: rate, Requests: uint64(res.Latency.TotalCount()), PerSecond: res.PerSecond(),
 		Latency: report.LatencyOf(res.Latency), LagP99: report.LatencyOf(res.Lag).P99, Failed: res.Failed(), Faults: res.Faults,
-		Overflow: res.Overflow, Peak: res.Peak, Asked: res.Sent, CPU: g.cpu, BenchCPU: g.bench, RSS: g.rss,
+		Overflow: res.Overflow, Peak: res.Peak, Asked: res.Sent, CPU: g.cpu, BenchCPU: g.bench, OtherCPU: g.others, RSS: g.rss,
 	}
 	r.Loop = loop
 	return r

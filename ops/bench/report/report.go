@@ -70,6 +70,7 @@ type Row struct {
 	Asked     uint64            `json:"asked"`            // requests sent, with the warm-up
 	CPU       float64           `json:"cpu"`              // cores used by the servers
 	BenchCPU  float64           `json:"bench_cpu"`        // cores used by the bench
+	OtherCPU  float64           `json:"other_cpu"`        // cores used by everything else: neighbors make figures too low
 	RSS       map[string]uint64 `json:"rss_bytes"`        // by process
 	Ideal     float64           `json:"ideal_per_second"` // slots / model time; 0 where that says nothing
 	Note      string            `json:"note"`
@@ -113,6 +114,7 @@ type Summary struct {
 	Latency   Latency `json:"latency_ms"`
 	Failed    uint64  `json:"failed"` // of all runs
 	CPU       float64 `json:"cpu"`
+	OtherCPU  float64 `json:"other_cpu"`
 	RSS       uint64  `json:"rss_bytes"`
 	Ideal     float64 `json:"ideal_per_second"`
 	Note      string  `json:"note"`
@@ -167,6 +169,7 @@ func summary(k Key, rows []Row) Summary {
 		Max:  mid(func(r Row) float64 { return r.Latency.Max }),
 	}
 	s.CPU = mid(func(r Row) float64 { return r.CPU })
+	s.OtherCPU = mid(func(r Row) float64 { return r.OtherCPU })
 	s.RSS = uint64(mid(func(r Row) float64 { return float64(r.Resident()) }))
 	return s
 }

@@ -10,14 +10,14 @@ import (
 // WriteTable writes the report for people. baseline may be nil.
 func (r *Report) WriteTable(w io.Writer, baseline *Report) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	head := "scenario\tdurability\tcallers\tloop\treq/s\tspread\tP50 ms\tP99\tP99.9\tmax\terrors\tCPU\tRSS MB\t"
+	head := "scenario\tdurability\tcallers\tloop\treq/s\tspread\tP50 ms\tP99\tP99.9\tmax\terrors\tCPU\tothers\tRSS MB\t"
 	if baseline != nil {
 		head += "vs base req/s\tP99\t"
 	}
 	fmt.Fprintln(t, head)
 	for _, s := range r.Summary {
-		line := fmt.Sprintf("%s\t%s\t%d\t%s\t%.0f\t%s\t%s\t%d\t%.2f\t%.0f\t", label(s.Key), dash(s.Durability), s.Callers, s.Loop,
-			s.PerSecond, spread(s), quantiles(s.Latency), s.Failed, s.CPU, float64(s.RSS)/(1<<20))
+		line := fmt.Sprintf("%s\t%s\t%d\t%s\t%.0f\t%s\t%s\t%d\t%.2f\t%.2f\t%.0f\t", label(s.Key), dash(s.Durability), s.Callers, s.Loop,
+			s.PerSecond, spread(s), quantiles(s.Latency), s.Failed, s.CPU, s.OtherCPU, float64(s.RSS)/(1<<20))
 		if baseline != nil {
 			line += against(s, baseline)
 		}
@@ -40,7 +40,7 @@ func (r *Report) WriteTable(w io.Writer, baseline *Report) error {
 	}
 	r.faults(&b)
 	m := r.Machine
-	fmt.Fprintf(&b, "%d cores, %s, %s, moltbot %s, load %.2f before and %.2f after; CPU in cores\n", m.Cores, m.Kernel, m.Go, m.Version, m.LoadBefore, m.LoadAfter)
+	fmt.Fprintf(&b, "%d cores, %s, %s, moltbot %s, load %.2f before and %.2f after; CPU in cores, others: not of this bench\n", m.Cores, m.Kernel, m.Go, m.Version, m.LoadBefore, m.LoadAfter)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
