@@ -190,6 +190,23 @@ func TestLatencyCountsFromTheSchedule(t *testing.T) {
 	}
 }
 
+// A request that the bench itself sent late was late for its user too.
+func TestLagIsPartOfTheLatency(t *testing.T) {
+	o, err := options(serve(t, nil)).withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRun(o)
+	r.start()
+	c := newCaller(r, 0)
+	defer c.close()
+	r.began = r.began.Add(-time.Minute)
+	(&crew{r: r}).handle(t.Context(), c, arrival{7, time.Now().Add(-10 * time.Second)})
+	if res := r.result(time.Second); res.Latency.Min() < 10_000_000 || res.Lag.Min() < 9_990_000 || res.Failed() != 0 {
+		t.Errorf("latency %d µs, lag %d µs, %v", res.Latency.Min(), res.Lag.Min(), res.Faults)
+	}
+}
+
 func TestOverflowIsCounted(t *testing.T) {
 	release := make(chan struct{})
 	o := options(serve(t, func(uint64, http.ResponseWriter, *http.Request) bool { <-release; return true }))
