@@ -202,7 +202,7 @@ func TestLagIsPartOfTheLatency(t *testing.T) {
 	defer c.close()
 	r.began = r.began.Add(-time.Minute)
 	(&crew{r: r}).handle(t.Context(), c, arrival{7, time.Now().Add(-10 * time.Second)})
-	if res := r.result(time.Second); res.Latency.Min() < 10_000_000 || res.Lag.Min() < 9_990_000 || res.Failed() != 0 {
+	if res := r.result(time.Second); res.Latency.Min() < 9_990_000 || res.Lag.Min() < 9_990_000 || res.Failed() != 0 {
 		t.Errorf("latency %d µs, lag %d µs, %v", res.Latency.Min(), res.Lag.Min(), res.Faults)
 	}
 }
