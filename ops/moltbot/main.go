@@ -40,7 +40,12 @@ type cli struct {
 	Status  statusCmd  `cmd:"" help:"Show the state of the process that runs on this data directory."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
 	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
+	Bench   benchCmd   `cmd:"" help:"Measure how fast this machine runs it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	BenchFloor   benchFloorCmd   `cmd:"" hidden:""`
+	BenchBackend benchBackendCmd `cmd:"" hidden:""`
+	BenchModel   benchModelCmd   `cmd:"" hidden:""`
 }
 
 // console is where a command writes.

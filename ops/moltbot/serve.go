@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"moltbot/ops/app"
@@ -48,19 +50,17 @@ func set(to *string, from string) {
 	}
 }
 
-// environ is the environment without the variable that names the file itself.
+// environ is the environment without the variables that are no settings: the
+// name of the file itself, and the key of a bench.
 func environ() []string {
-	var out []string
-	for _, kv := range os.Environ() {
-		if len(kv) < 15 || kv[:15] != "MOLTBOT_CONFIG=" {
-			out = append(out, kv)
-		}
-	}
-	return out
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "MOLTBOT_CONFIG=") || strings.HasPrefix(kv, benchKey+"=")
+	})
 }
 
 type upCmd struct {
 	flags
+	profiled
 }
 
 // startWait bounds how long "up" waits for its own parts.
@@ -72,6 +72,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if err != nil {
 		return err
 	}
+	u.profile(ctx, out)
 	began := time.Now()
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: []string{app.RoleIngress, app.RoleWorkers}, Embedded: true, Version: version(),

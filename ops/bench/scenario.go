@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"moltbot/ops/bench/report"
+)
+
+// Scenarios.
+const (
+	Health  = "health"  // POST /api/health
+	Floor   = "floor"   // the bare pipeline
+	Chat    = "chat"    // POST /api/chat, demo model
+	Waiting = "waiting" // many requests that wait for a slow model
+	Scale   = "scale"   // throughput of 2, 4 and 8 worker processes
+	Idle    = "idle"    // no load
+
+	against = "against" // a server that the user names
+)
+
+// Names lists the scenarios.
+func Names() []string { return []string{Health, Floor, Chat, Waiting, Scale, Idle} }
+
+const (
+	startWait      = 30 * time.Second
+	requestTimeout = 30 * time.Second
+)
+
+// measure makes one turn.
+func (b *bench) measure(ctx context.Context, t turn) ([]report.Row, error) {
+	switch t.Scenario {
+	case Waiting:
+		return b.waiting(ctx, t)
+	case Scale:
+		return b.scale(ctx, t)
+	case Idle:
+		return b.idle(ctx, t)
+	}
+	s, err := b.stand(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := b.load(ctx, t, s)
+	return rows, s.close(err)
+}
+
+// stand starts what the load goes to.
+func (b *bench) stand(ctx context.Context, t turn) (*stand, error) {
+	switch t.Scenario {
+	case Health:
+		return b.up(ctx, t, healthTarget{})
+	case Chat:
+		return b.up(ctx, t, &chatTarget{sessions: sessions(t.Callers)})
+	case Floor:
+		return b.floor(ctx, t)
+	case against:
+		return b.foreign()
+	}
+	return nil, fmt.Errorf("there is no scenario %q", t.Scenario)
+}
+
+// sessions is how many conversations take turns: so many that a caller hardly
+// ever meets one that is still busy.
+func sessions(callers int) uint64 { return uint64(max(1000, 2*callers)) }

@@ -1,0 +1,101 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"moltbot/ops/bench/load"
+	"moltbot/ops/bench/report"
+)
+
+const (
+	waitingModel   = 5 * time.Second
+	waitingWorkers = 2
+	arriveWithin   = 0.8 // of the model's time: all requests have come before the first is answered
+)
+
+// waiting lets many requests wait for a slow model at the same time.
+func (b *bench) waiting(ctx context.Context, t turn) ([]report.Row, error) {
+	takes, n := b.o.ModelTime, b.o.Requests
+	defaults(&takes, waitingModel)
+	if err := enoughFiles(n); err != nil {
+		return nil, err
+	}
+	t.Callers = n
+	s, err := b.cluster(ctx, t, roles{ingress: 1, workers: waitingWorkers, slots: (n + waitingWorkers - 1) / waitingWorkers, model: takes})
+	if err != nil {
+		return nil, err
+	}
+	rate := float64(n) / (arriveWithin * takes.Seconds())
+	if b.o.Rate > 0 {
+		rate = b.o.Rate
+	}
+	o := load.Options{
+		Addresses: s.addresses, Target: s.target, Callers: n, Rate: rate, Count: uint64(n), Timeout: 3*takes + requestTimeout,
+	}
+	g := &gauge{s: s}
+	peak := g.memoryAt(ctx, takes)
+	o.Begin, o.End = g.begin, g.end
+	o.Live = b.progress.phase(loopOpen, 0, 2*takes)
+	res, err := load.Open(ctx, o)
+	rss := peak()
+	if err != nil || g.err != nil {
+		return nil, s.close(firstOf(err, g.err))
+	}
+	r := row(t, loopOpen, rate, res, g)
+	r.RSS = rss
+	ms := float64(takes.Milliseconds())
+	r.Note = fmt.Sprintf("%d of %d answered, most at once %d; over the model's %s: P50 %.0f ms, P99 %.0f ms, max %.0f ms; %s",
+		r.Requests, n, r.Peak, takes, r.Latency.P50-ms, r.Latency.P99-ms, r.Latency.Max-ms, memory(rss))
+	return []report.Row{r}, s.close(nil)
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memoryAt reads the memory a while after the load began, when all requests
+// wait. The returned function gives it.
+func (g *gauge) memoryAt(ctx context.Context, after time.Duration) func() map[string]uint64 {
+	found := make(chan map[string]uint64, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_ = pause(ctx, after) // cut short: the load ended sooner
+		at := &gauge{s: g.s, rss: map[string]uint64{}}
+		for _, c := range g.s.servers {
+			if u, err := c.Usage(); err == nil { // it may have ended; closing the stand says so
+				at.add(c.role, u)
+			}
+		}
+		found <- at.rss
+	}()
+	return func() map[string]uint64 {
+		cancel()
+		return <-found
+	}
+}
+
+const spareFiles = 500 // of every process, beside one per request
+
+// enoughFiles refuses what the limit on open files would turn into errors. Go
+// programs raise the soft limit to the hard one by themselves.
+func enoughFiles(requests int) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	// A worker process holds, for each slot, a connection to Redis and one to the
+	// model; with two of them that is as many as there are requests.
+	if need := uint64(requests + spareFiles); limit.Max < need {
+		return fmt.Errorf("%d requests at once need %d open files, the hard limit is %d: raise it (ulimit -Hn) or ask for fewer with --requests",
+			requests, need, limit.Max)
+	}
+	return nil
+}
