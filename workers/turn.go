@@ -86,7 +86,7 @@ func (t *turn) open(task mailbox.Task) (contracts.Message, error) {
 
 func (t *turn) outcome(m contracts.Message, a model.Answer, before []contracts.Turn, at time.Time) (mailbox.Outcome, error) {
 	said := contracts.Turn{
-		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.Count(m.Text) + t.prompt.Count(a.Text), At: at.UTC(),
+		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.Count(m.Text) + t.answerTokens(a), At: at.UTC(),
 	}
 	round, err := t.store.SealTurn(m.Conversation, said)
 	if err != nil {
@@ -102,6 +102,15 @@ func (t *turn) outcome(m contracts.Message, a model.Answer, before []contracts.T
 	o := mailbox.Outcome{Turn: round, Result: result}
 	o.Memory, o.MemorySize = remember(before, said, t.window)
 	return o, nil
+}
+
+// answerTokens spares counting what the provider has counted: it is a good part
+// of the work on a message.
+func (t *turn) answerTokens(a model.Answer) int {
+	if a.Tokens > 0 {
+		return a.Tokens
+	}
+	return t.prompt.Count(a.Text)
 }
 
 // turnSize is what a turn takes in memory beside its texts, roughly.

@@ -40,7 +40,9 @@ type Keyring struct {
 	seal   tink.AEAD
 	id     []byte
 	tokens tokenKeys
-	now    func() time.Time
+
+	verified verified
+	now      func() time.Time
 }
 
 // Open loads the keys in dir. Its error names every file that cannot be used
@@ -61,7 +63,11 @@ func Open(ctx context.Context, dir string, o Options) (*Keyring, error) {
 	if err := errors.Join(sealErr, idErr, tokenErr); err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
-	return &Keyring{seal: seal, id: id, tokens: tokens, now: o.Now}, nil
+	known, err := newVerified()
+	if err != nil {
+		return nil, fmt.Errorf("open keys: %w", err)
+	}
+	return &Keyring{seal: seal, id: id, tokens: tokens, verified: known, now: o.Now}, nil
 }
 
 func load[T any](dir, name string, o Options, parse func([]byte) (T, error)) (T, error) {

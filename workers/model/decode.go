@@ -50,7 +50,22 @@ func (t text) said() string { return t.Content + t.Refusal }
 // missing or not to be believed.
 type reply struct {
 	text, finish string
-	usage        contracts.Usage
+	usage        usage
+	reasoned     bool // the model thought aloud; that is not in text
+}
+
+// usage adds to the counts how many tokens of the completion are not in the text.
+type usage struct {
+	contracts.Usage
+	reasoning int
+}
+
+// tokens are those of the text alone; 0 where they are not known.
+func (r reply) tokens() int {
+	if r.usage.CompletionTokens < 0 || r.reasoned && r.usage.reasoning == 0 {
+		return 0
+	}
+	return plausible(r.usage.CompletionTokens-r.usage.reasoning, r.text)
 }
 
 // reported is an error that came in the body of a 200.
@@ -83,7 +98,9 @@ func decodePlain(r io.Reader) (reply, error) {
 		return reply{}, errors.New("decode answer: no choices")
 	}
 	first := c.Choices[0]
-	return reply{text: first.Message.said(), finish: first.Finish, usage: believe(c.Usage)}, nil
+	return reply{
+		text: first.Message.said(), finish: first.Finish, usage: believe(c.Usage), reasoned: first.Message.Reasoning != "",
+	}, nil
 }
 
 // stream collects the chunks of a streamed answer.
@@ -95,7 +112,9 @@ type stream struct {
 
 	text   strings.Builder
 	finish string
-	usage  contracts.Usage
+	usage  usage
+
+	reasoned bool
 }
 
 // decode reads until [DONE] or the end. Once the finish reason is there, the
@@ -112,7 +131,7 @@ func (s *stream) decode() (reply, error) {
 	}
 	switch {
 	case done || s.finish != "":
-		return reply{text: s.text.String(), finish: s.finish, usage: s.usage}, nil
+		return reply{text: s.text.String(), finish: s.finish, usage: s.usage, reasoned: s.reasoned}, nil
 	case err != nil:
 		return reply{}, fmt.Errorf("read stream: %w", err)
 	}
@@ -146,6 +165,7 @@ func (s *stream) add(t text, finish string) {
 	piece := t.said()
 	if piece != "" || t.Reasoning != "" {
 		s.onToken()
+		s.reasoned = s.reasoned || t.Reasoning != ""
 	}
 	s.text.WriteString(piece)
 	if piece != "" && s.onDelta != nil {
@@ -159,15 +179,23 @@ func (s *stream) add(t text, finish string) {
 
 // believe reads token counts and gives -1 for each that is missing, negative,
 // not a number or absurd.
-func believe(raw json.RawMessage) contracts.Usage {
+func believe(raw json.RawMessage) usage {
 	var u struct {
-		Prompt     any `json:"prompt_tokens"`
-		Completion any `json:"completion_tokens"`
+		Prompt     any             `json:"prompt_tokens"`
+		Completion any             `json:"completion_tokens"`
+		Details    json.RawMessage `json:"completion_tokens_details"`
 	}
 	if json.Unmarshal(raw, &u) != nil {
-		return contracts.Usage{PromptTokens: -1, CompletionTokens: -1}
+		return usage{Usage: contracts.Usage{PromptTokens: -1, CompletionTokens: -1}}
 	}
-	return contracts.Usage{PromptTokens: believeCount(u.Prompt), CompletionTokens: believeCount(u.Completion)}
+	var details struct {
+		Reasoning any `json:"reasoning_tokens"`
+	}
+	_ = json.Unmarshal(u.Details, &details) // optional, and often odd
+	return usage{
+		Usage:     contracts.Usage{PromptTokens: believeCount(u.Prompt), CompletionTokens: believeCount(u.Completion)},
+		reasoning: max(0, believeCount(details.Reasoning)),
+	}
 }
 
 func believeCount(v any) int {

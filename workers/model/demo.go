@@ -27,9 +27,10 @@ func (d Demo) Complete(ctx context.Context, r Request) (Answer, error) {
 	if r.OnDelta != nil {
 		r.OnDelta(text)
 	}
+	tokens := estimate(text) // the demo has no tokenizer but this
 	return Answer{
-		Text: text, Model: demoName, Version: demoName + "/" + demoName, Finish: finishStop,
-		Usage: contracts.Usage{PromptTokens: estimatePrompt(r.Messages), CompletionTokens: estimate(text)},
+		Text: text, Tokens: tokens, Model: demoName, Version: demoName + "/" + demoName, Finish: finishStop,
+		Usage: contracts.Usage{PromptTokens: estimatePrompt(r.Messages), CompletionTokens: tokens},
 	}, nil
 }
 

@@ -46,6 +46,9 @@ type Answer struct {
 	// Finish is "stop", or "length" when the answer was cut at the token limit.
 	Finish string
 	Usage  contracts.Usage
+	// Tokens of Text alone, as the provider's own tokenizer counted them; 0 where
+	// it did not say or is not to be believed.
+	Tokens int
 }
 
 // Completer answers a prompt. Its error is the context's own when the caller
@@ -53,6 +56,15 @@ type Answer struct {
 // provider may do better later.
 type Completer interface {
 	Complete(ctx context.Context, r Request) (Answer, error)
+}
+
+// plausible gives n if a text of this length may well have so many tokens.
+// Fewer would let the next prompts outgrow their budget, more would waste it.
+func plausible(n int, text string) int {
+	if n < len(text)/16 || n > len(text) {
+		return 0
+	}
+	return n
 }
 
 // estimate guesses the tokens of a text from its bytes.

@@ -80,10 +80,13 @@ func (c *OpenAI) Complete(ctx context.Context, r Request) (Answer, error) {
 	if out.usage.PromptTokens < 0 {
 		out.usage.PromptTokens = estimatePrompt(r.Messages)
 	}
+	tokens := out.tokens()
 	if out.usage.CompletionTokens < 0 {
 		out.usage.CompletionTokens = estimate(out.text)
 	}
-	return Answer{Text: out.text, Model: name, Version: version, Finish: out.finish, Usage: out.usage}, nil
+	return Answer{
+		Text: out.text, Tokens: tokens, Model: name, Version: version, Finish: out.finish, Usage: out.usage.Usage,
+	}, nil
 }
 
 func (c *OpenAI) ask(ctx context.Context, w *watch, name string, r Request) (reply, error) {

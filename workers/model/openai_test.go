@@ -89,7 +89,7 @@ func TestAnswer(t *testing.T) {
 		}
 		want := model.Answer{
 			Text: "echo: 你好", Model: "m1", Version: "acme/m1", Finish: "stop",
-			Usage: contracts.Usage{PromptTokens: 19, CompletionTokens: 8},
+			Usage: contracts.Usage{PromptTokens: 19, CompletionTokens: 8}, Tokens: 8,
 		}
 		if a != want {
 			t.Errorf("answer = %+v, want %+v", a, want)
