@@ -7,8 +7,6 @@ import (
 	"net"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"moltbot/ingress"
 	"moltbot/ops/config"
 	"moltbot/ops/keyring"
@@ -90,7 +88,7 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	perSecond, burst, err := c.HTTP.Rate()
+	rate, err := c.HTTP.Rate()
 	if err != nil {
 		return err
 	}
@@ -109,7 +107,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
 		Publish: c.Queue.PublishTimeout, DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
-		Rate: rate.Limit(perSecond), Burst: burst, TrustedProxy: proxies,
+		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,
 	})
 	return err
 }
@@ -136,7 +134,7 @@ func (v verifier) Verify(token string) (ingress.Identity, error) {
 	if err != nil {
 		return ingress.Identity{}, err
 	}
-	return ingress.Identity{User: c.User, Scopes: c.Scopes}, nil
+	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate}, nil
 }
 
 func networks(cidrs []string) ([]*net.IPNet, error) {

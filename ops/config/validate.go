@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"moltbot/contracts"
 )
 
 // finding is a mistake in the merged values. The first key is the one to
@@ -158,26 +159,18 @@ func (f *findings) limits(c Config) {
 	f.want(c.HTTP.ReadTimeout >= c.HTTP.HeaderTimeout,
 		fmt.Sprintf("(%s) must be at least http.header_timeout (%s)", show(c.HTTP.ReadTimeout), show(c.HTTP.HeaderTimeout)),
 		"http.read_timeout", "http.header_timeout")
-	_, _, err := c.HTTP.Rate()
-	f.want(err == nil, "must be requests per second and burst, like 10/20, or off", "http.rate_limit")
+	_, err := c.HTTP.Rate()
+	f.want(err == nil, rateText, "http.rate_limit")
 	f.want(oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"),
 		"must be trace, debug, info, warn or error", "log.level")
 	f.want(oneOf(c.Log.Format, "auto", "json", "console"), "must be auto, json or console", "log.format")
 }
 
-// Rate is RateLimit as numbers: requests per second and burst, both 0 for off.
-func (h HTTP) Rate() (perSecond, burst int, err error) {
-	if h.RateLimit == "off" {
-		return 0, 0, nil
-	}
-	left, right, _ := strings.Cut(h.RateLimit, "/")
-	perSecond, err1 := strconv.Atoi(left)
-	burst, err2 := strconv.Atoi(right)
-	if err1 != nil || err2 != nil || perSecond < 1 || burst < 1 {
-		return 0, 0, errors.New("rate limit is not like 10/20 or off")
-	}
-	return perSecond, burst, nil
-}
+// rateText says what a rate limit has to be.
+const rateText = "must be requests per second (0.01 to 1000000) and burst (1 to 1000000), like 10/20, or off"
+
+// Rate is RateLimit as numbers.
+func (h HTTP) Rate() (contracts.Rate, error) { return contracts.ParseRate(h.RateLimit) }
 
 func (m Model) checks(prefix string) []finding {
 	var f findings

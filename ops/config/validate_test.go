@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"moltbot/contracts"
 )
 
 func TestValidate(t *testing.T) {
@@ -47,6 +49,8 @@ func TestValidate(t *testing.T) {
 		"read":                  {func(c *Config) { c.HTTP.ReadTimeout = time.Second }, "http.read_timeout: (1s) must be at least"},
 		"rate":                  {func(c *Config) { c.HTTP.RateLimit = "10" }, "http.rate_limit: must be"},
 		"rate zero":             {func(c *Config) { c.HTTP.RateLimit = "10/0" }, "http.rate_limit: must be"},
+		"rate below one":        {func(c *Config) { c.HTTP.RateLimit = "0.5/1" }, ""},
+		"rate too high":         {func(c *Config) { c.HTTP.RateLimit = "1000001/1" }, "http.rate_limit: must be"},
 		"rate off":              {func(c *Config) { c.HTTP.RateLimit = "off" }, ""},
 		"proxy":                 {func(c *Config) { c.HTTP.TrustedProxies = []string{"10.0.0.1"} }, "http.trusted_proxies: \"10.0.0.1\" is not a network"},
 		"proxy everybody":       {func(c *Config) { c.HTTP.TrustedProxies = []string{"::/0"} }, "http.trusted_proxies: \"::/0\" would trust everybody"},
@@ -77,10 +81,10 @@ func TestValidate(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
-	if perSecond, burst, err := (HTTP{RateLimit: "10/20"}).Rate(); perSecond != 10 || burst != 20 || err != nil {
-		t.Errorf("Rate = %d, %d, %v", perSecond, burst, err)
+	if r, err := (HTTP{RateLimit: "10/20"}).Rate(); r != (contracts.Rate{PerSecond: 10, Burst: 20}) || err != nil {
+		t.Errorf("Rate = %+v, %v", r, err)
 	}
-	if perSecond, burst, err := (HTTP{RateLimit: "off"}).Rate(); perSecond != 0 || burst != 0 || err != nil {
-		t.Errorf("Rate off = %d, %d, %v", perSecond, burst, err)
+	if r, err := (HTTP{RateLimit: "off"}).Rate(); r != (contracts.Rate{Off: true}) || err != nil {
+		t.Errorf("Rate off = %+v, %v", r, err)
 	}
 }
