@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (a *App) openWorkers(context.Context) error {
 	if err != nil || !a.has(RoleWorkers) {
 		return err
 	}
-	completer, name, err := newCompleter(c.Model.Model)
+	completer, name, err := newCompleter(c.Model.Model, c.Pool, c.Workers.Slots)
 	if err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func mailboxOptions(c config.Config) mailbox.Options {
 	}
 }
 
-func newCompleter(c config.Model) (model.Completer, string, error) {
+func newCompleter(c config.Model, pool config.Pool, slots int) (model.Completer, string, error) {
 	if c.Provider == "demo" {
 		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
 	}
@@ -68,6 +69,7 @@ func newCompleter(c config.Model) (model.Completer, string, error) {
 		Provider: c.Provider, Model: c.Name, APIKey: c.APIKey, Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
 		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
 		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
+		KeepIdle: cmp.Or(pool.MaxSize, slots), IdleTimeout: pool.IdleTimeout, MaxLifetime: pool.MaxLifetime,
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("model: %w", err)
