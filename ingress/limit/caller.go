@@ -43,7 +43,8 @@ type caller struct {
 type flight struct {
 	landed  chan struct{} // closed when its answer is there, or it failed
 	waiting int           // requests that wait for it
-	granted int           // to them; after it landed
+	granted int           // to them, after it landed; then:
+	refused bool          // nothing is left for the others
 }
 
 func newCaller(rate contracts.Rate) *caller {
@@ -77,15 +78,20 @@ func (c *caller) take(now time.Time, s *source) (Decision, *flight) {
 	return Decision{}, c.flight
 }
 
-// claim gives one request of those that waited for f its share.
+// claim gives a request that waited for f its share, or its refusal. A request
+// that got neither takes again: f failed, or brought less than there is, in which
+// case the next one brings as much as is missing.
 func (c *caller) claim(f *flight, now time.Time) (Decision, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.granted == 0 {
-		return Decision{}, false
+	switch {
+	case f.granted > 0:
+		f.granted--
+		return c.decision(now, true), true
+	case f.refused:
+		return c.refused(now, max(time.Millisecond, c.refuse.Sub(now))), true
 	}
-	f.granted--
-	return c.decision(now, true), true
+	return Decision{}, false
 }
 
 func (c *caller) leave(f *flight) {
@@ -126,7 +132,7 @@ func (c *caller) land(f *flight, s *source, a answer) {
 	c.prepaid, c.expires = a.taken-f.granted, now.Add(lasting)
 	c.full, c.refuse = now.Add(a.full), time.Time{}
 	if a.again > 0 {
-		c.refuse = now.Add(a.again)
+		c.refuse, f.refused, c.unmet = now.Add(a.again), true, 0
 	}
 	s.worked()
 	close(f.landed)

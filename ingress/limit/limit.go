@@ -111,7 +111,7 @@ func (l *Limiter) Take(ctx context.Context, name string, rate contracts.Rate) (D
 			}
 			var mine bool
 			if d, mine = c.claim(f, l.o.Now()); !mine {
-				continue // refused, or one of those for whom the next call asks
+				continue
 			}
 		}
 		l.stats.count(d)

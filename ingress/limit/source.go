@@ -68,7 +68,7 @@ func (s *source) call(ctx context.Context, c *caller, n, block int) (answer, err
 	if err != nil {
 		return answer{}, fmt.Errorf("take from the shared bucket: %w", err)
 	}
-	if len(v) != 3 || v[0] < 0 || v[0] > int64(n) || v[1] < 0 || v[2] < 0 {
+	if len(v) != 3 || v[0] < 0 || v[0] > int64(n) || v[1] < 0 || v[2] < 0 || v[0]+v[2] == 0 {
 		return answer{}, errAnswer
 	}
 	return answer{
