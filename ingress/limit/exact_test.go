@@ -153,7 +153,7 @@ func TestFastCallersPayFewRoundTrips(t *testing.T) {
 func TestThinlySpreadCallerLosesNothing(t *testing.T) {
 	m := miniredis.RunT(t)
 	c := newClock(m)
-	r := rate(t, "500/1000")
+	r := rate(t, "500/100")
 	var processes []*limit.Limiter
 	for range 10 {
 		processes = append(processes, newLimiter(t, limit.Options{Redis: client(t, &redis.Options{Addr: m.Addr()}), Now: c.now}))

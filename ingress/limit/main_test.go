@@ -178,6 +178,7 @@ func (w *wire) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			w.mu.Unlock()
 			if hold != nil {
 				<-hold
+				ctx = context.WithoutCancel(ctx) // the answer comes, late
 			}
 		}
 		return next(ctx, cmd)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"sync"
 	"testing"
 	"time"
@@ -172,6 +173,22 @@ func TestMaxLifetime(t *testing.T) {
 	if opened, _ := b.count(); opened != before {
 		t.Errorf("%d opened, the new one was there", opened-before)
 	}
+}
+
+// A call that has chosen its transport just before that one's time is up keeps
+// no connection alive either.
+func TestMaxLifetimeOfALateCall(t *testing.T) {
+	b := newSwitchboard(t)
+	now := &tick{t: time.Now()}
+	c := connect(t, model.Options{Endpoint: b.URL, MaxLifetime: time.Hour, Now: now.now})
+	late := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(string) {
+		now.move(time.Hour)
+		ask(t, c)
+	}})
+	if _, err := c.Complete(late, prompt("hi")); err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, "the late call's connection is closed", func() bool { return b.opened == 2 && b.closed == 1 })
 }
 
 func TestPoolOptionsAreChecked(t *testing.T) {
