@@ -86,6 +86,7 @@ type TokenRequest struct {
 	User   string   `json:"user"`
 	Days   int      `json:"days"`
 	Scopes []string `json:"scopes"`
+	Rate   string   `json:"rate,omitempty"` // 10/20 or off; empty: what http.rate_limit says
 }
 
 // TokenReply is its answer.
@@ -93,5 +94,6 @@ type TokenReply struct {
 	Token   string    `json:"token"`
 	User    string    `json:"user"`
 	Scopes  []string  `json:"scopes"`
+	Rate    string    `json:"rate,omitempty"`
 	Expires time.Time `json:"expires"`
 }

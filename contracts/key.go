@@ -29,6 +29,9 @@ func KeyResult(conversation, id string) string { return "result:" + tag(conversa
 // KeyIdempotency is the record of an Idempotency-Key, by its keyed digest.
 func KeyIdempotency(digest string) string { return "idem:" + token(digest) }
 
+// KeyLimit is a caller's rate limit, by the keyed digest of who it is.
+func KeyLimit(digest string) string { return "limit:" + tag(digest) }
+
 // BoxKeys are the keys by which one mailbox orders one conversation.
 type BoxKeys struct{ Lease, Box, Context, Out string }
 

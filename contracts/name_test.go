@@ -56,7 +56,7 @@ func FuzzKeys(f *testing.F) {
 		box := ChatKeys(conversation)
 		keys := []string{
 			KeySession(conversation), KeySummary(conversation), KeyBox(conversation), KeyLease(conversation), KeyOut(conversation),
-			KeyDone(conversation, id), KeyResult(conversation, id), box.Lease, box.Box, box.Context, box.Out,
+			KeyDone(conversation, id), KeyResult(conversation, id), KeyLimit(conversation), box.Lease, box.Box, box.Context, box.Out,
 		}
 		want := token(conversation)
 		distinct := make(map[string]bool)
@@ -68,7 +68,7 @@ func FuzzKeys(f *testing.F) {
 			}
 			distinct[k] = true
 		}
-		if len(distinct) != 7 {
+		if len(distinct) != 8 {
 			t.Fatalf("%d different keys in %q", len(distinct), keys)
 		}
 		for _, k := range []string{KeyIdempotency(conversation), KeyJanitor(conversation)} {

@@ -61,7 +61,7 @@ func (a *Admin) open(in *Ingress) {
 		}
 		t, err := a.Mint(r)
 		if err != nil {
-			return &contracts.Error{Code: contracts.CodeBadRequest, Message: "no token for this user, scope or time", Err: err}
+			return &contracts.Error{Code: contracts.CodeBadRequest, Message: "no token for this user, scope, rate or time", Err: err}
 		}
 		return c.JSON(http.StatusOK, t)
 	})

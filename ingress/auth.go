@@ -42,7 +42,7 @@ func (in *Ingress) authenticate(c echo.Context, bodyToken string) (Identity, err
 // unauthorized counts the failure against the address it came from, so that
 // guessing costs as much as calling.
 func (in *Ingress) unauthorized(c echo.Context, why string) error {
-	if wait := in.limits.take("address " + c.RealIP()); wait > 0 {
+	if wait := in.limits.take(c.RealIP()); wait > 0 {
 		return limited(wait)
 	}
 	return fail(contracts.CodeUnauthorized, why)

@@ -85,7 +85,7 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 }
 
 func TestRateOfACaller(t *testing.T) {
-	r := newRig(t, func(o *ingress.Options) { o.Rate, o.Burst = 0.5, 3 })
+	r := newRig(t, func(o *ingress.Options) { o.Rate = contracts.Rate{PerSecond: 0.5, Burst: 3} })
 	send := func(with ...string) response { return r.post(say("hi", `"timeout":0`), with...) }
 	for range 3 {
 		if res := send(); res.status != 202 {
@@ -124,7 +124,7 @@ func TestGuessing(t *testing.T) {
 		limited bool
 	}{"nobody trusted": {nil, true}, "behind a proxy": {[]*net.IPNet{proxies}, false}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, func(o *ingress.Options) { o.Rate, o.Burst, o.TrustedProxy = 1, 2, c.trusted })
+			r := newRig(t, func(o *ingress.Options) { o.Rate, o.TrustedProxy = contracts.Rate{PerSecond: 1, Burst: 2}, c.trusted })
 			guess := func(from string) response {
 				return r.post(say("hi"), "Authorization: Bearer guess", "X-Forwarded-For: "+from)
 			}

@@ -25,8 +25,8 @@ func (in *Ingress) chat(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if wait := in.limits.take("caller " + who.User); wait > 0 {
-		return limited(wait)
+	if err := in.spend(c, who); err != nil {
+		return err
 	}
 	if err := in.check(r); err != nil {
 		return err
@@ -87,8 +87,8 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if wait := in.limits.take("caller " + who.User); wait > 0 {
-		return limited(wait)
+	if err := in.spend(c, who); err != nil {
+		return err
 	}
 	patience, err := in.waitParam(c)
 	if err != nil {
@@ -145,8 +145,8 @@ func (in *Ingress) deleteSession(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if wait := in.limits.take("caller " + who.User); wait > 0 {
-		return limited(wait)
+	if err := in.spend(c, who); err != nil {
+		return err
 	}
 	session := c.Param("id")
 	if !sessionForm.MatchString(session) {

@@ -191,7 +191,7 @@ func TestListenerLost(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	_, err := ingress.New(ingress.Options{Rate: 1, Admin: &ingress.Admin{Token: strings.Repeat("t", 31)}})
+	_, err := ingress.New(ingress.Options{Rate: contracts.Rate{PerSecond: 1}, Admin: &ingress.Admin{Token: strings.Repeat("t", 31)}})
 	if err == nil {
 		t.Fatal("empty options were taken")
 	}

@@ -14,10 +14,11 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 
 	"moltbot/contracts"
+	"moltbot/ingress/limit"
 )
 
 // Store is what ingress needs to know of conversations.
@@ -40,6 +41,7 @@ type Opener interface {
 type Identity struct {
 	User   string
 	Scopes []string
+	Rate   contracts.Rate // the caller's own; zero: that of Options
 }
 
 // Verifier checks tokens. An error means that the token is worth nothing.
@@ -74,12 +76,16 @@ type Options struct {
 	Publish       time.Duration // time to store a message; default 2s
 	// GroupCommit stores what waits at the same moment as one batch. It pays where
 	// each publish costs a write to disk; a replicated stream groups by itself.
-	GroupCommit  bool
-	DoneTTL      time.Duration // default 24h
-	DrainWait    time.Duration // how long waiting requests may go on waiting at shutdown; default 5s
-	MaxWaiting   int           // requests that wait at a time; further ones get 202 at once; default 20000
-	Rate         rate.Limit    // requests per second and caller; 0: no limit
-	Burst        int
+	GroupCommit bool
+	DoneTTL     time.Duration // default 24h
+	DrainWait   time.Duration // how long waiting requests may go on waiting at shutdown; default 5s
+	MaxWaiting  int           // requests that wait at a time; further ones get 202 at once; default 20000
+	// Rate of a caller whose token says none, and of failed authentication from
+	// one address. Default: no limit.
+	Rate contracts.Rate
+	// Limits is the Redis in which all processes count callers. Default: nil,
+	// this process counts alone.
+	Limits       redis.Scripter
 	TrustedProxy []*net.IPNet // whose X-Forwarded-For counts
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -92,7 +98,8 @@ type Ingress struct {
 	echo    *echo.Echo
 	publish *publisher
 	replies *replies
-	limits  *limits
+	callers *limit.Limiter
+	limits  *limits // of addresses
 	ready   *readiness
 
 	draining  chan struct{} // closed when waiting requests are to be answered now
@@ -109,9 +116,13 @@ func New(o Options) (*Ingress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ingress: %w", err)
 	}
+	callers, err := limit.New(limit.Options{Redis: o.Limits, Namer: o.Namer, Rate: o.Rate, Now: o.Now, Log: o.Log})
+	if err != nil {
+		return nil, fmt.Errorf("ingress: %w", err)
+	}
 	in := &Ingress{
 		o: o, started: o.Now(), publish: pub, draining: make(chan struct{}),
-		replies: newReplies(o.Conn, o.Node, o.Log), limits: newLimits(o.Rate, o.Burst, o.Now),
+		replies: newReplies(o.Conn, o.Node, o.Log), callers: callers, limits: newLimits(o.Rate, o.Now),
 		ready: newReadiness(o.Checks, o.Now),
 	}
 	in.echo = in.routes()
@@ -223,8 +234,8 @@ func (o *Options) check() error {
 			errs = append(errs, fmt.Errorf("%s is required", name))
 		}
 	}
-	if o.Rate > 0 && o.Burst < 1 {
-		errs = append(errs, errors.New("a rate needs a burst of at least 1"))
+	if !o.Rate.IsZero() {
+		errs = append(errs, o.Rate.Check())
 	}
 	if o.Admin != nil {
 		errs = append(errs, o.Admin.check())

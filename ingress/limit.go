@@ -1,15 +1,52 @@
 package ingress
 
 import (
+	"math"
+	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 
 	"moltbot/contracts"
+	"moltbot/ingress/limit"
 )
 
-// limits gives each caller a token bucket of this process.
+// spend takes one request of who's rate, over all processes, and says in the
+// answer's headers what is left. Handlers call it once they know who calls; it
+// is no middleware, and nothing limits by address but failed authentication
+// (unauthorized). A platform's webhooks come from a few addresses, and a 429
+// makes it reorder or drop what it delivers: they must never pass through here.
+func (in *Ingress) spend(c echo.Context, who Identity) error {
+	d, err := in.callers.Take(c.Request().Context(), who.User, who.Rate)
+	if err != nil {
+		return err
+	}
+	if d.Limited {
+		tell(c.Response().Header(), d)
+	}
+	if !d.Allowed {
+		return limited(d.Retry)
+	}
+	return nil
+}
+
+// tell sets the three headers of draft-ietf-httpapi-ratelimit-headers up to its
+// sixth version, which clients know; later ones put them into one.
+func tell(h http.Header, d limit.Decision) {
+	h.Set("RateLimit-Limit", strconv.Itoa(d.Limit))
+	h.Set("RateLimit-Remaining", strconv.Itoa(d.Remaining))
+	h.Set("RateLimit-Reset", strconv.FormatInt(int64(math.Ceil(d.Reset.Seconds())), 10))
+}
+
+// Limits counts what became of the requests of callers.
+func (in *Ingress) Limits() limit.Stats { return in.callers.Stats() }
+
+// limits gives each address a token bucket of this process, for failed
+// authentication. It is not shared: an attacker gains a few guesses, and nobody
+// can fill Redis with made-up addresses.
 type limits struct {
 	rate  rate.Limit
 	burst int
@@ -36,8 +73,8 @@ const (
 	sweepAgain  = time.Second
 )
 
-func newLimits(r rate.Limit, burst int, now func() time.Time) *limits {
-	return &limits{rate: r, burst: burst, now: now, buckets: make(map[string]*bucket), swept: now()}
+func newLimits(r contracts.Rate, now func() time.Time) *limits {
+	return &limits{rate: rate.Limit(r.PerSecond), burst: r.Burst, now: now, buckets: make(map[string]*bucket), swept: now()}
 }
 
 // take spends one request of name. It gives 0, or how long to wait for the next.

@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"moltbot/contracts"
 )
 
 // Addresses that were made up cost no lasting memory, and sweeping them is no
 // gift to whoever calls just then.
 func TestSweep(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	l := newLimits(0.001, 1, func() time.Time { return now })
+	l := newLimits(contracts.Rate{PerSecond: 0.001, Burst: 1}, func() time.Time { return now })
 	for i := range manyBuckets {
 		l.take(fmt.Sprint(i))
 	}
@@ -34,7 +36,7 @@ func TestSweep(t *testing.T) {
 // Over the limit a sweep looks at every bucket, so not with every request.
 func TestSweepIsRare(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	l := newLimits(0.001, 1, func() time.Time { return now })
+	l := newLimits(contracts.Rate{PerSecond: 0.001, Burst: 1}, func() time.Time { return now })
 	for i := range manyBuckets {
 		l.take(fmt.Sprint(i))
 	}

@@ -124,10 +124,17 @@ func MintToken(keys *keyring.Keyring, r contracts.TokenRequest) (contracts.Token
 	if r.Days < 1 || r.Days > MaxTokenDays {
 		return contracts.TokenReply{}, fmt.Errorf("days must be 1 to %d", MaxTokenDays)
 	}
-	c := keyring.Claims{User: r.User, Scopes: r.Scopes, Expires: time.Now().AddDate(0, 0, r.Days).Truncate(time.Second)}
+	var rate contracts.Rate
+	if r.Rate != "" {
+		var err error
+		if rate, err = contracts.ParseRate(r.Rate); err != nil {
+			return contracts.TokenReply{}, err
+		}
+	}
+	c := keyring.Claims{User: r.User, Scopes: r.Scopes, Rate: rate, Expires: time.Now().AddDate(0, 0, r.Days).Truncate(time.Second)}
 	token, err := keys.Sign(c)
 	if err != nil {
 		return contracts.TokenReply{}, err
 	}
-	return contracts.TokenReply{Token: token, User: r.User, Scopes: r.Scopes, Expires: c.Expires.UTC()}, nil
+	return contracts.TokenReply{Token: token, User: r.User, Scopes: r.Scopes, Rate: rate.String(), Expires: c.Expires.UTC()}, nil
 }

@@ -65,10 +65,15 @@ func TestMintToken(t *testing.T) {
 			t.Errorf("a token for %d days", days)
 		}
 	}
-	got, err := MintToken(keys, contracts.TokenRequest{User: "u", Days: 2, Scopes: []string{"chat"}})
+	if _, err := MintToken(keys, contracts.TokenRequest{User: "u", Days: 2, Scopes: []string{"chat"}, Rate: "10"}); err == nil {
+		t.Error("a token with half a rate")
+	}
+	got, err := MintToken(keys, contracts.TokenRequest{User: "u", Days: 2, Scopes: []string{"chat"}, Rate: "500/1000"})
 	must(t, err)
 	who, err := verifier{keys}.Verify(got.Token)
 	must(t, err)
+	equal(t, "rate", who.Rate, contracts.Rate{PerSecond: 500, Burst: 1000})
+	equal(t, "rate of the answer", got.Rate, "500/1000")
 	equal(t, "user", who.User, "u")
 	equal(t, "scope", who.Scopes[0], "chat")
 	if left := time.Until(got.Expires); left < 47*time.Hour || left > 49*time.Hour {

@@ -43,7 +43,7 @@ func (a *App) openRedis(ctx context.Context) error {
 		})
 		address = child.URL()
 	}
-	rdb, err := newRedis(address, c.Workers.Slots)
+	rdb, err := newRedis(address, c.Workers.Slots, c.Pool)
 	if err != nil {
 		return err
 	}
@@ -72,8 +72,10 @@ func (a *App) pipelined(rdb redis.UniversalClient) (redis.UniversalClient, error
 }
 
 // newRedis takes one address, or several with commas between for a cluster;
-// ?master_name= at any of them makes them sentinels.
-func newRedis(address string, slots int) (redis.UniversalClient, error) {
+// ?master_name= at any of them makes them sentinels. The pool is that of each
+// server: a command that finds all connections busy waits for one, 4s at most. A
+// command takes a fraction of a millisecond, so fewer connections than slots do.
+func newRedis(address string, slots int, pool config.Pool) (redis.UniversalClient, error) {
 	parts := strings.Split(address, ",")
 	first, master, err := cutMaster(parts[0])
 	if err != nil {
@@ -85,7 +87,9 @@ func newRedis(address string, slots int) (redis.UniversalClient, error) {
 	}
 	u := &redis.UniversalOptions{
 		Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
-		MasterName: master, PoolSize: slots + 16,
+		MasterName: master, PoolSize: cmp.Or(pool.MaxSize, slots+16),
+		PipelinePoolSize: -1, // no second pool beside it
+		ConnMaxIdleTime:  pool.IdleTimeout, ConnMaxLifetime: pool.MaxLifetime, ConnMaxLifetimeJitter: pool.MaxLifetime / 10,
 		DialTimeout: 2 * time.Second, ReadTimeout: 3 * time.Second, WriteTimeout: 3 * time.Second,
 		PoolTimeout: 4 * time.Second, MaxRetries: 2,
 	}
@@ -109,7 +113,8 @@ func newRedis(address string, slots int) (redis.UniversalClient, error) {
 	}
 	if o.Network == "unix" {
 		o.PoolSize, o.DialTimeout, o.ReadTimeout, o.WriteTimeout = u.PoolSize, u.DialTimeout, u.ReadTimeout, u.WriteTimeout
-		o.PoolTimeout, o.MaxRetries = u.PoolTimeout, u.MaxRetries
+		o.PoolTimeout, o.MaxRetries, o.PipelinePoolSize = u.PoolTimeout, u.MaxRetries, u.PipelinePoolSize
+		o.ConnMaxIdleTime, o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = u.ConnMaxIdleTime, u.ConnMaxLifetime, u.ConnMaxLifetimeJitter
 		return redis.NewClient(o), nil
 	}
 	return redis.NewUniversalClient(u), nil

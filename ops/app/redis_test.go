@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"moltbot/ops/config"
 )
 
 // client gives what newRedis makes of an address.
 func client(t *testing.T, address string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := newRedis(address, 4)
+	rdb, err := newRedis(address, 4, config.Pool{})
 	must(t, err)
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
@@ -30,7 +32,7 @@ func TestNewRedisOfOneServer(t *testing.T) {
 	} {
 		t.Run(address, func(t *testing.T) {
 			if want.addr == "" {
-				if _, err := newRedis(address, 4); err == nil {
+				if _, err := newRedis(address, 4, config.Pool{}); err == nil {
 					t.Error("an unknown option is passed over")
 				}
 				return
@@ -90,7 +92,7 @@ func TestNewRedisKeepsSecrets(t *testing.T) {
 		"redis://host,redis://user:" + canary + "@host/many", "redis://user:" + canary + ",x@host:6379",
 		"redis://host?password=" + canary, canary,
 	} {
-		rdb, err := newRedis(address, 4)
+		rdb, err := newRedis(address, 4, config.Pool{})
 		if err == nil {
 			_ = rdb.Close()
 			t.Errorf("%s is taken", address)

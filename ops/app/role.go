@@ -1,13 +1,12 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"moltbot/ingress"
 	"moltbot/ops/config"
@@ -32,7 +31,7 @@ func (a *App) openWorkers(context.Context) error {
 	if err != nil || !a.has(RoleWorkers) {
 		return err
 	}
-	completer, name, err := newCompleter(c.Model.Model)
+	completer, name, err := newCompleter(c.Model.Model, c.Pool, c.Workers.Slots)
 	if err != nil {
 		return err
 	}
@@ -67,7 +66,7 @@ func mailboxOptions(c config.Config) mailbox.Options {
 	}
 }
 
-func newCompleter(c config.Model) (model.Completer, string, error) {
+func newCompleter(c config.Model, pool config.Pool, slots int) (model.Completer, string, error) {
 	if c.Provider == "demo" {
 		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
 	}
@@ -75,6 +74,7 @@ func newCompleter(c config.Model) (model.Completer, string, error) {
 		Provider: c.Provider, Model: c.Name, APIKey: c.APIKey, Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
 		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
 		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
+		KeepIdle: cmp.Or(pool.MaxSize, slots), IdleTimeout: pool.IdleTimeout, MaxLifetime: pool.MaxLifetime,
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("model: %w", err)
@@ -95,7 +95,7 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	perSecond, burst, err := c.HTTP.Rate()
+	rate, err := c.HTTP.Rate()
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
-		Rate: rate.Limit(perSecond), Burst: burst, TrustedProxy: proxies,
+		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,
 	})
 	return err
 }
@@ -147,7 +147,7 @@ func (v verifier) Verify(token string) (ingress.Identity, error) {
 	if err != nil {
 		return ingress.Identity{}, err
 	}
-	return ingress.Identity{User: c.User, Scopes: c.Scopes}, nil
+	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate}, nil
 }
 
 func networks(cidrs []string) ([]*net.IPNet, error) {

@@ -18,6 +18,7 @@ type Config struct {
 
 	NATS    NATS    `koanf:"nats"`
 	Redis   Redis   `koanf:"redis"`
+	Pool    Pool    `koanf:"connection_pool"`
 	Queue   Queue   `koanf:"queue"`
 	Workers Workers `koanf:"workers"`
 	Session Session `koanf:"session"`
@@ -39,6 +40,13 @@ type NATS struct {
 // Redis says which Redis to use.
 type Redis struct {
 	URL string `koanf:"url" secret:"url" doc:"Server, as redis://user:password@host:port/db; several separated by commas for a cluster, ?master_name= for sentinels; empty means embedded."`
+}
+
+// Pool bounds the connections to Redis and to the model. Zero leaves each at its own default.
+type Pool struct {
+	MaxSize     int           `koanf:"max_size" zero:"ok" doc:"Connections to one Redis server, and unused ones to the model that are kept; 0 means workers.slots and 16 more for Redis, workers.slots for the model."`
+	IdleTimeout time.Duration `koanf:"idle_timeout" zero:"ok" doc:"How long an unused connection is kept; 0 means 30m to Redis, 90s to the model."`
+	MaxLifetime time.Duration `koanf:"max_lifetime" zero:"ok" doc:"Age at which a connection gets no further request and is replaced; 0 means any."`
 }
 
 // Queue holds the limits and times of the message streams.

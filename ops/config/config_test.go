@@ -61,6 +61,7 @@ func TestLoadLaterSourcesWin(t *testing.T) {
 	file := write(t, "config.yaml", strings.ReplaceAll(`
 listen: "0.0.0.0:80"
 durability: os
+connection_pool: {max_size: 20, idle_timeout: 5m, max_lifetime: 1h}
 nats: {url: "nats://a:4222", replicas: 3, allow_unproven_sync: true}
 session:
   ttl: 1h
@@ -87,6 +88,7 @@ model:
 	want.Listen, want.Durability = "0.0.0.0:80", "os"
 	want.NATS = NATS{URL: "nats://a:4222", Replicas: 3, AllowUnprovenSync: true}
 	want.Session.TTL, want.Session.Rounds, want.Session.System = 2*time.Hour, 3, "be brief\n"
+	want.Pool = Pool{MaxSize: 20, IdleTimeout: 5 * time.Minute, MaxLifetime: time.Hour}
 	want.Queue.MaxPerConversation = 5
 	want.HTTP.TrustedProxies, want.HTTP.RateLimit = []string{"192.0.2.0/24", "198.51.100.0/24"}, "off"
 	want.Model.File, want.Model.Provider, want.Model.Endpoint = model, "azure", "https://from-model"

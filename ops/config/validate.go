@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"moltbot/contracts"
 )
 
 // finding is a mistake in the merged values. The first key is the one to
@@ -40,6 +41,7 @@ func (c Config) mistakes() []finding {
 	f.values("", c)
 	f.addresses(c)
 	f.stores(c)
+	f.pool(c.Pool)
 	f.queue(c.Queue, c.Workers)
 	f.limits(c)
 	f = append(f, c.Model.checks("model.")...)
@@ -52,17 +54,17 @@ func (m Model) mistakes(prefix string) []finding {
 	return append(f, m.checks(prefix)...)
 }
 
-// values holds for every setting of a kind: numbers and times are positive,
-// secrets are what a person meant to paste.
+// values holds for every setting of a kind: numbers and times are positive, or
+// 0 where that has a meaning; secrets are what a person meant to paste.
 func (f *findings) values(prefix string, v any) {
 	for _, s := range newBook(v).settings {
 		switch value := s.value.(type) {
 		case int:
-			f.want(value > 0, "must be greater than 0", prefix+s.path)
+			f.want(value > 0 || s.zero && value == 0, "must be greater than 0", prefix+s.path)
 		case int64:
 			f.want(value > 0, "must be greater than 0", prefix+s.path)
 		case time.Duration:
-			f.want(value > 0, "must be greater than 0", prefix+s.path)
+			f.want(value > 0 || s.zero && value == 0, "must be greater than 0", prefix+s.path)
 		case string:
 			if s.secret != "" {
 				f.want(!strings.ContainsFunc(value, blank), "holds a space or a control character", prefix+s.path)
@@ -109,6 +111,17 @@ func (f *findings) stores(c Config) {
 	f.want(c.NATS.Replicas <= 1 || c.NATS.URL != "", "needs nats.url: an embedded server is alone", "nats.replicas", "nats.url")
 	f.want(c.NATS.CredsFile == "" || c.NATS.URL != "", "needs nats.url", "nats.creds_file", "nats.url")
 	f.urls("redis.url", c.Redis.URL, "must be a URL like redis://host:6379/0, or those of a cluster, separated by commas", "redis", "rediss", "unix")
+}
+
+// pool refuses what can only be a slip of the unit.
+func (f *findings) pool(p Pool) {
+	f.want(p.MaxSize <= 10_000, fmt.Sprintf("(%d) must be at most 10000", p.MaxSize), "connection_pool.max_size")
+	span := func(d, most time.Duration, key string) {
+		f.want(d <= 0 || d >= time.Second && d <= most,
+			fmt.Sprintf("(%s) must be 0 or from 1s to %s", show(d), show(most)), key)
+	}
+	span(p.IdleTimeout, 24*time.Hour, "connection_pool.idle_timeout")
+	span(p.MaxLifetime, 30*24*time.Hour, "connection_pool.max_lifetime")
 }
 
 // urls wants nothing, or URLs with commas between.
@@ -158,26 +171,18 @@ func (f *findings) limits(c Config) {
 	f.want(c.HTTP.ReadTimeout >= c.HTTP.HeaderTimeout,
 		fmt.Sprintf("(%s) must be at least http.header_timeout (%s)", show(c.HTTP.ReadTimeout), show(c.HTTP.HeaderTimeout)),
 		"http.read_timeout", "http.header_timeout")
-	_, _, err := c.HTTP.Rate()
-	f.want(err == nil, "must be requests per second and burst, like 10/20, or off", "http.rate_limit")
+	_, err := c.HTTP.Rate()
+	f.want(err == nil, rateText, "http.rate_limit")
 	f.want(oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"),
 		"must be trace, debug, info, warn or error", "log.level")
 	f.want(oneOf(c.Log.Format, "auto", "json", "console"), "must be auto, json or console", "log.format")
 }
 
-// Rate is RateLimit as numbers: requests per second and burst, both 0 for off.
-func (h HTTP) Rate() (perSecond, burst int, err error) {
-	if h.RateLimit == "off" {
-		return 0, 0, nil
-	}
-	left, right, _ := strings.Cut(h.RateLimit, "/")
-	perSecond, err1 := strconv.Atoi(left)
-	burst, err2 := strconv.Atoi(right)
-	if err1 != nil || err2 != nil || perSecond < 1 || burst < 1 {
-		return 0, 0, errors.New("rate limit is not like 10/20 or off")
-	}
-	return perSecond, burst, nil
-}
+// rateText says what a rate limit has to be.
+const rateText = "must be requests per second (0.01 to 1000000) and burst (1 to 1000000), like 10/20, or off"
+
+// Rate is RateLimit as numbers.
+func (h HTTP) Rate() (contracts.Rate, error) { return contracts.ParseRate(h.RateLimit) }
 
 func (m Model) checks(prefix string) []finding {
 	var f findings

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"moltbot/contracts"
 )
 
 func TestValidate(t *testing.T) {
@@ -33,6 +35,13 @@ func TestValidate(t *testing.T) {
 		"monitor":               {func(c *Config) { c.NATS.MonitorURL = "a:8222" }, "nats.monitor_url: must be a URL"},
 		"Redis":                 {func(c *Config) { c.Redis.URL = "localhost:6379" }, "redis.url: must be a URL"},
 		"Redis socket":          {func(c *Config) { c.Redis.URL = "unix:///run/redis.sock" }, ""},
+		"pool":                  {func(c *Config) { c.Pool = Pool{1, time.Second, time.Second} }, ""},
+		"pool of nothing":       {func(c *Config) { c.Pool.MaxSize = -1 }, "connection_pool.max_size: must be greater than 0"},
+		"huge pool":             {func(c *Config) { c.Pool.MaxSize = 10_001 }, "connection_pool.max_size: (10001) must be at most 10000"},
+		"idle for no time":      {func(c *Config) { c.Pool.IdleTimeout = 300 }, "connection_pool.idle_timeout: (300ns) must be 0 or from 1s to 24h"},
+		"idle below zero":       {func(c *Config) { c.Pool.IdleTimeout = -time.Second }, "connection_pool.idle_timeout: must be greater than 0"},
+		"idle for ever":         {func(c *Config) { c.Pool.IdleTimeout = 25 * time.Hour }, "connection_pool.idle_timeout: (25h) must be 0"},
+		"lives too long":        {func(c *Config) { c.Pool.MaxLifetime = 721 * time.Hour }, "connection_pool.max_lifetime: (721h) must be 0 or from 1s to 720h"},
 		"beat":                  {func(c *Config) { c.Queue.Beat = 11 * time.Second }, "queue.beat: (11s) must be at most a third of queue.ack_wait (30s)"},
 		"beat at its limit":     {func(c *Config) { c.Queue.Beat = 10 * time.Second }, ""},
 		"retry base":            {func(c *Config) { c.Queue.RetryBase = time.Hour }, "queue.retry_base: (1h) must be at most queue.retry_max (1m)"},
@@ -47,6 +56,8 @@ func TestValidate(t *testing.T) {
 		"read":                  {func(c *Config) { c.HTTP.ReadTimeout = time.Second }, "http.read_timeout: (1s) must be at least"},
 		"rate":                  {func(c *Config) { c.HTTP.RateLimit = "10" }, "http.rate_limit: must be"},
 		"rate zero":             {func(c *Config) { c.HTTP.RateLimit = "10/0" }, "http.rate_limit: must be"},
+		"rate below one":        {func(c *Config) { c.HTTP.RateLimit = "0.5/1" }, ""},
+		"rate too high":         {func(c *Config) { c.HTTP.RateLimit = "1000001/1" }, "http.rate_limit: must be"},
 		"rate off":              {func(c *Config) { c.HTTP.RateLimit = "off" }, ""},
 		"proxy":                 {func(c *Config) { c.HTTP.TrustedProxies = []string{"10.0.0.1"} }, "http.trusted_proxies: \"10.0.0.1\" is not a network"},
 		"proxy everybody":       {func(c *Config) { c.HTTP.TrustedProxies = []string{"::/0"} }, "http.trusted_proxies: \"::/0\" would trust everybody"},
@@ -77,10 +88,10 @@ func TestValidate(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
-	if perSecond, burst, err := (HTTP{RateLimit: "10/20"}).Rate(); perSecond != 10 || burst != 20 || err != nil {
-		t.Errorf("Rate = %d, %d, %v", perSecond, burst, err)
+	if r, err := (HTTP{RateLimit: "10/20"}).Rate(); r != (contracts.Rate{PerSecond: 10, Burst: 20}) || err != nil {
+		t.Errorf("Rate = %+v, %v", r, err)
 	}
-	if perSecond, burst, err := (HTTP{RateLimit: "off"}).Rate(); perSecond != 0 || burst != 0 || err != nil {
-		t.Errorf("Rate off = %d, %d, %v", perSecond, burst, err)
+	if r, err := (HTTP{RateLimit: "off"}).Rate(); r != (contracts.Rate{Off: true}) || err != nil {
+		t.Errorf("Rate off = %+v, %v", r, err)
 	}
 }

@@ -39,6 +39,7 @@ type system struct {
 	config  string
 	ingress *process
 	workers []*process
+	extra   []*process // that a test started by itself
 	nats    []*process
 	redis   *process // nil: the stand-in, which runs in this process
 	rdb     *redis.Client

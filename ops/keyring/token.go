@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"moltbot/contracts"
 )
 
 // The scopes of a token.
@@ -31,8 +33,9 @@ var ErrToken = errors.New("token refused")
 
 // Claims is what a token says. Times are whole seconds.
 type Claims struct {
-	User    string   // 1 to 64 of A-Z a-z 0-9 . _ : @ -
-	Scopes  []string // ScopeChat, ScopeAdmin
+	User    string         // 1 to 64 of A-Z a-z 0-9 . _ : @ -
+	Scopes  []string       // ScopeChat, ScopeAdmin
+	Rate    contracts.Rate // the caller's own; zero: the default of the ingress
 	Expires time.Time
 	ID      string    // Sign makes one if empty
 	Issued  time.Time // Sign takes the present if zero
@@ -52,6 +55,7 @@ type payload struct {
 	Issued    *jwt.NumericDate `json:"iat,omitempty"`
 	ID        string           `json:"jti"`
 	Scope     string           `json:"scope"`
+	Rate      string           `json:"rate,omitempty"`
 }
 
 func (p *payload) GetExpirationTime() (*jwt.NumericDate, error) { return p.Expires, nil }
@@ -75,7 +79,7 @@ func (k *Keyring) Sign(c Claims) (string, error) {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, &payload{
-		Issuer: issuer, Subject: c.User, Audience: audience, ID: c.ID, Scope: strings.Join(c.Scopes, " "),
+		Issuer: issuer, Subject: c.User, Audience: audience, ID: c.ID, Scope: strings.Join(c.Scopes, " "), Rate: c.Rate.String(),
 		Expires: jwt.NewNumericDate(c.Expires), Issued: jwt.NewNumericDate(c.Issued),
 	})
 	token.Header["kid"] = k.tokens.primary
@@ -96,6 +100,9 @@ func (k *Keyring) signable(c Claims) error {
 	}
 	if !c.Expires.After(k.now()) {
 		errs = append(errs, errors.New("it must expire in the future"))
+	}
+	if !c.Rate.IsZero() {
+		errs = append(errs, c.Rate.Check())
 	}
 	if len(c.Scopes) == 0 {
 		errs = append(errs, errors.New("it needs a scope"))
@@ -131,8 +138,16 @@ func (k *Keyring) Verify(token string) (Claims, error) {
 	if !isName(p.Subject) || !isName(p.ID) || p.Issued == nil {
 		return Claims{}, fmt.Errorf("%w: incomplete claims", ErrToken)
 	}
+	// A claim that cannot be read is refused: to ignore it could lift a limit.
+	var rate contracts.Rate
+	if p.Rate != "" {
+		var err error
+		if rate, err = contracts.ParseRate(p.Rate); err != nil {
+			return Claims{}, fmt.Errorf("%w: invalid rate", ErrToken)
+		}
+	}
 	c := Claims{
-		User: p.Subject, ID: p.ID, Expires: p.Expires.UTC(), Issued: p.Issued.UTC(),
+		User: p.Subject, ID: p.ID, Rate: rate, Expires: p.Expires.UTC(), Issued: p.Issued.UTC(),
 		Scopes: slices.DeleteFunc(strings.Fields(p.Scope), func(s string) bool { return !known(s) }),
 	}
 	k.verified.remember(token, c)

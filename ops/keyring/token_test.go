@@ -19,12 +19,14 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"moltbot/contracts"
 )
 
 func TestTokenRoundTrip(t *testing.T) {
 	dir := newDir(t)
 	k := open(t, dir)
-	in := Claims{User: "dingtalk:user-1@a.b_C", Scopes: []string{ScopeChat, ScopeAdmin}, Expires: noon.Add(365 * 24 * time.Hour), ID: "j1", Issued: noon.Add(-time.Hour)}
+	in := Claims{User: "dingtalk:user-1@a.b_C", Scopes: []string{ScopeChat, ScopeAdmin}, Expires: noon.Add(365 * 24 * time.Hour), ID: "j1", Issued: noon.Add(-time.Hour), Rate: contracts.Rate{PerSecond: 500, Burst: 1000}}
 	token, err := k.Sign(in)
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +54,8 @@ func TestSignRefuses(t *testing.T) {
 	k := open(t, newDir(t))
 	good := Claims{User: "u", Scopes: []string{ScopeChat}, Expires: noon.Add(time.Hour)}
 	for name, change := range map[string]func(*Claims){
+		"rate too high":   func(c *Claims) { c.Rate = contracts.Rate{PerSecond: 1e7, Burst: 1} },
+		"rate no burst":   func(c *Claims) { c.Rate = contracts.Rate{PerSecond: 1} },
 		"no user":         func(c *Claims) { c.User = "" },
 		"long user":       func(c *Claims) { c.User = strings.Repeat("u", 65) },
 		"user with space": func(c *Claims) { c.User = "a b" },
@@ -318,6 +322,25 @@ func TestVerifyIsBounded(t *testing.T) {
 	} {
 		if n := testing.AllocsPerRun(20, func() { _, _ = k.Verify(token) }); n > 5 {
 			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// A rate that this build cannot read voids the token: to pass it over could lift
+// a limit.
+func TestRateClaim(t *testing.T) {
+	f := newForger(t)
+	for claim, want := range map[string]contracts.Rate{
+		"500/1000": {PerSecond: 500, Burst: 1000}, "off": {Off: true}, "": {},
+	} {
+		c, err := f.k.Verify(f.token(nil, object{"rate": claim}))
+		if err != nil || c.Rate != want {
+			t.Errorf("rate %q = %+v, %v", claim, c.Rate, err)
+		}
+	}
+	for _, claim := range []any{"fast", "1e9/1", "0/0", "10/20 ", 10, object{}, []string{"10/20"}, true} {
+		if c, err := f.k.Verify(f.token(nil, object{"rate": claim})); !errors.Is(err, ErrToken) {
+			t.Errorf("rate %v = %+v, %v", claim, c, err)
 		}
 	}
 }

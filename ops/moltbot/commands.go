@@ -23,6 +23,7 @@ type tokenCmd struct {
 	Days    int      `short:"d" default:"365" help:"Days until it expires."`
 	User    string   `short:"u" required:"" placeholder:"USER" help:"Whom it speaks for."`
 	Scope   []string `default:"chat" help:"chat, admin, or both with a comma between."`
+	Rate    string   `placeholder:"10/20|off" help:"Requests per second and burst of this user, instead of http.rate_limit."`
 	DataDir string   `name:"data-dir" placeholder:"DIR" help:"Data directory whose keys sign it."`
 	JSON    bool     `help:"Print JSON."`
 }
@@ -33,7 +34,7 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if err != nil {
 		return err
 	}
-	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope}
+	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope, Rate: t.Rate}
 	reply, err := mint(ctx, conf, ask)
 	if err != nil {
 		return fmt.Errorf("make a token: %w", err)
@@ -42,7 +43,11 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 		return printJSON(out.out, reply)
 	}
 	fmt.Fprintln(out.out, reply.Token)
-	fmt.Fprintf(out.err, "user %s, scope %s, expires %s\n", reply.User, strings.Join(reply.Scopes, " "), reply.Expires.Format(time.DateOnly))
+	rate := ""
+	if reply.Rate != "" {
+		rate = ", rate " + reply.Rate
+	}
+	fmt.Fprintf(out.err, "user %s, scope %s%s, expires %s\n", reply.User, strings.Join(reply.Scopes, " "), rate, reply.Expires.Format(time.DateOnly))
 	return nil
 }
 

@@ -64,6 +64,9 @@ func TestTokenRefusals(t *testing.T) {
 		{"-u a -d 4000", "days must be 1 to 3650"},
 		{"-u a --scope root", `"root" is neither chat nor admin`},
 		{"-u a/b", "user must be"},
+		{"-u a --rate fast", "like 10/20"},
+		{"-u a --rate 0/1", "the rate must be from 0.01 to 1000000"},
+		{"-u a --rate 1/1000001", "the burst must be from 1 to 1000000"},
 	} {
 		args := append([]string{"token", "--data-dir", dir}, strings.Fields(c.args)...)
 		contains(t, fails(t, exitFailure, args...), c.want)

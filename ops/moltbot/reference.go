@@ -28,6 +28,8 @@ var sections = map[string]string{
 	"http":    "HTTP",
 	"model":   "Model",
 	"log":     "Log",
+
+	"connection_pool": "Connection pool",
 }
 
 // writeReference prints keys as Markdown, one table per section, in their order.

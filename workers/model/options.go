@@ -3,7 +3,6 @@ package model
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -40,6 +39,15 @@ type Options struct {
 	Total time.Duration
 	// MaxResponse bounds a response in bytes, after decompression. Default: 8 MiB.
 	MaxResponse int64
+	// KeepIdle is how many unused connections are kept for the next calls. It
+	// bounds no calls: one that had to wait for a connection would spend its
+	// FirstToken waiting. How many run at once is for the caller. Default: 64.
+	KeepIdle int
+	// IdleTimeout is how long they are kept. Default: 90s.
+	IdleTimeout time.Duration
+	// MaxLifetime is how long a connection gets new calls; those that run are not
+	// disturbed. Default: 0, as long as it works.
+	MaxLifetime time.Duration
 	// Transport replaces our own, for tests.
 	Transport http.RoundTripper
 	// Now is the clock Retry-After dates are measured with. Default: time.Now.
@@ -68,7 +76,8 @@ func (o Options) resolve() (Options, endpoint, error) {
 	if o.Temperature != nil && !(*o.Temperature >= 0 && *o.Temperature <= 2) {
 		errs = append(errs, fmt.Errorf("temperature: %g is not in 0..2", *o.Temperature))
 	}
-	if o.MaxTokens < 0 || o.FirstToken < 0 || o.Idle < 0 || o.Total < 0 || o.MaxResponse < 0 {
+	if o.MaxTokens < 0 || o.FirstToken < 0 || o.Idle < 0 || o.Total < 0 || o.MaxResponse < 0 ||
+		o.KeepIdle < 0 || o.IdleTimeout < 0 || o.MaxLifetime < 0 {
 		errs = append(errs, errors.New("a limit is negative"))
 	}
 	o.fill()
@@ -89,8 +98,10 @@ func (o *Options) fill() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	orDefault(&o.KeepIdle, 64)
+	orDefault(&o.IdleTimeout, 90*time.Second)
 	if o.Transport == nil {
-		o.Transport = newTransport()
+		o.Transport = newTransport(*o)
 	}
 }
 
@@ -98,29 +109,5 @@ func orDefault[T comparable](v *T, def T) {
 	var zero T
 	if *v == zero {
 		*v = def
-	}
-}
-
-// newTransport shares nothing with http.DefaultTransport, which others may
-// change.
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConns:           128,
-		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-}
-
-// newClient refuses redirects: they would carry the prompt, and to the same
-// host the key, to wherever the answer says.
-func newClient(t http.RoundTripper) *http.Client {
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
