@@ -43,7 +43,7 @@ func (a *App) openRedis(ctx context.Context) error {
 		})
 		address = child.URL()
 	}
-	rdb, err := newRedis(address, c.Workers.Slots)
+	rdb, err := newRedis(address)
 	if err != nil {
 		return err
 	}
@@ -53,9 +53,15 @@ func (a *App) openRedis(ctx context.Context) error {
 	return nil
 }
 
+// redisPool bounds the connections to each Redis server. It does not follow the
+// slots, which can grow while the process runs: every call is one short exchange,
+// so that a hundred connections carry thousands of slots, and those that are not
+// needed are never opened.
+const redisPool = 128
+
 // newRedis takes one address, or several with commas between for a cluster;
 // ?master_name= at any of them makes them sentinels.
-func newRedis(address string, slots int) (redis.UniversalClient, error) {
+func newRedis(address string) (redis.UniversalClient, error) {
 	parts := strings.Split(address, ",")
 	first, master, err := cutMaster(parts[0])
 	if err != nil {
@@ -67,7 +73,7 @@ func newRedis(address string, slots int) (redis.UniversalClient, error) {
 	}
 	u := &redis.UniversalOptions{
 		Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
-		MasterName: master, PoolSize: slots + 16,
+		MasterName: master, PoolSize: redisPool,
 		DialTimeout: 2 * time.Second, ReadTimeout: 3 * time.Second, WriteTimeout: 3 * time.Second,
 		PoolTimeout: 4 * time.Second, MaxRetries: 2,
 	}

@@ -11,7 +11,7 @@ import (
 // client gives what newRedis makes of an address.
 func client(t *testing.T, address string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := newRedis(address, 4)
+	rdb, err := newRedis(address)
 	must(t, err)
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
@@ -30,7 +30,7 @@ func TestNewRedisOfOneServer(t *testing.T) {
 	} {
 		t.Run(address, func(t *testing.T) {
 			if want.addr == "" {
-				if _, err := newRedis(address, 4); err == nil {
+				if _, err := newRedis(address); err == nil {
 					t.Error("an unknown option is passed over")
 				}
 				return
@@ -45,7 +45,7 @@ func TestNewRedisOfOneServer(t *testing.T) {
 			equal(t, "user", o.Username+":"+o.Password, "user:pw")
 			equal(t, "database", o.DB, want.db)
 			equal(t, "TLS", o.TLSConfig != nil, want.tls)
-			equal(t, "pool", o.PoolSize, 4+16)
+			equal(t, "pool", o.PoolSize, redisPool)
 			if want.tls {
 				equal(t, "server name", o.TLSConfig.ServerName, "host")
 			}
@@ -90,7 +90,7 @@ func TestNewRedisKeepsSecrets(t *testing.T) {
 		"redis://host,redis://user:" + canary + "@host/many", "redis://user:" + canary + ",x@host:6379",
 		"redis://host?password=" + canary, canary,
 	} {
-		rdb, err := newRedis(address, 4)
+		rdb, err := newRedis(address)
 		if err == nil {
 			_ = rdb.Close()
 			t.Errorf("%s is taken", address)

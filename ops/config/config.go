@@ -113,6 +113,7 @@ type Model struct {
 	IdleTimeout       time.Duration `koanf:"idle_timeout" doc:"Longest silence between two tokens."`
 	Timeout           time.Duration `koanf:"timeout" doc:"Longest time of a whole answer."`
 	MaxResponseBytes  int64         `koanf:"max_response_bytes" doc:"Largest answer read from the provider, in bytes."`
+	MaxConcurrent     int           `koanf:"max_concurrent" zero:"off" doc:"Most calls of the model at a time, by all processes together; 0 means no limit."`
 }
 
 // Log says what is logged and how.

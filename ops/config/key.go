@@ -46,6 +46,7 @@ type setting struct {
 	path   string
 	doc    string
 	secret string // "value", "url" or empty
+	zero   bool   // a number that may be 0
 	value  any
 }
 
@@ -85,7 +86,8 @@ func walk(prefix string, v reflect.Value) []setting {
 			all = append(all, walk(prefix+name+".", v.Field(i))...)
 		default:
 			all = append(all, setting{
-				path: prefix + name, doc: field.Tag.Get("doc"), secret: field.Tag.Get("secret"), value: v.Field(i).Interface(),
+				path: prefix + name, doc: field.Tag.Get("doc"), secret: field.Tag.Get("secret"),
+				zero: field.Tag.Get("zero") != "", value: v.Field(i).Interface(),
 			})
 		}
 	}
