@@ -115,19 +115,19 @@ func (a *App) resize(ctx context.Context, pool contracts.Pool, r contracts.PoolR
 	if err != nil {
 		return reply, queueDown(err)
 	}
-	running := running(workers, pool)
+	processes := runningPool(workers, pool)
 	if r.Slots != nil && pool == contracts.PoolChat {
-		if err := fitsQueue(*r.Slots, running, a.o.Config.Queue.MaxAckPending); err != nil {
+		if err := fitsQueue(*r.Slots, processes, a.o.Config.Queue.MaxAckPending); err != nil {
 			return reply, err
 		}
 	}
 	if err := a.topology.want(ctx, pool, r.Slots); err != nil {
 		return reply, queueDown(err)
 	}
-	if running == 0 {
+	if processes == 0 {
 		reply.Note = fmt.Sprintf("stored, but no process runs the pool %s yet", pool)
 	}
-	line := a.o.Log.Info().Str("pool", string(pool)).Str("user_id", by).Int("processes", running)
+	line := a.o.Log.Info().Str("pool", string(pool)).Str("user_id", by).Int("processes", processes)
 	if r.Slots != nil {
 		line = line.Int("slots", *r.Slots)
 	}
@@ -135,8 +135,8 @@ func (a *App) resize(ctx context.Context, pool contracts.Pool, r contracts.PoolR
 	return reply, nil
 }
 
-// running counts the processes that have the pool.
-func running(workers []contracts.WorkerStatus, pool contracts.Pool) (n int) {
+// runningPool counts the processes that have the pool.
+func runningPool(workers []contracts.WorkerStatus, pool contracts.Pool) (n int) {
 	for _, w := range workers {
 		if _, ok := w.Pools[pool]; ok {
 			n++
