@@ -68,14 +68,14 @@ func TestAdminPools(t *testing.T) {
 	problem(t, r.call(http.MethodPut, "/admin/pools/chats", `{"slots":4}`, good), contracts.CodeNotFound)
 	problem(t, r.get("/admin/pools/chat", good), contracts.CodeMethod)
 	if len(resized) != 0 {
-		t.Errorf("a refused request changed something: %+v", <-resized)
+		t.Errorf("a refused request changed something: %+v", await(t, "it", resized))
 	}
 
 	res := r.call(http.MethodPut, "/admin/pools/chat", `{"slots":99}`, good)
 	if p := problem(t, res, contracts.CodeBadRequest); p.Detail != "99 do not fit" || strings.Contains(res.body, "secret-7") {
 		t.Errorf("%s", res.body)
 	}
-	<-resized
+	await(t, "resize", resized)
 	var reply contracts.PoolReply
 	res = r.call(http.MethodPut, "/admin/pools/chat", `{"slots":0}`, good)
 	if json.Unmarshal([]byte(res.body), &reply) != nil || res.status != 200 || reply.Slots == nil || *reply.Slots != 0 || reply.Note != "noted" {
