@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -224,5 +225,35 @@ func TestHostOf(t *testing.T) {
 		"redis://user:" + canary + "/x@host":              "the configured address",
 	} {
 		equal(t, "host of "+address, hostOf(address), want)
+	}
+}
+
+// Two thousand slots at once find their way through the bounded pool of
+// connections long before its time-out.
+func TestRedisPoolCarriesManySlots(t *testing.T) {
+	rdb, err := newRedis(startRedis(t))
+	must(t, err)
+	t.Cleanup(func() { _ = rdb.Close() })
+	step := redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) return redis.call('GET', KEYS[1])`)
+	errs := make(chan error, 2000)
+	for i := range cap(errs) {
+		go func() {
+			for range 5 {
+				if err := step.Run(t.Context(), rdb, []string{fmt.Sprint("k", i)}, "v").Err(); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	began := time.Now()
+	for range cap(errs) {
+		must(t, await(t, "calls", errs))
+	}
+	s := rdb.PoolStats()
+	t.Logf("10000 calls of 2000 slots took %s over %d connections, %d time-outs", time.Since(began), s.TotalConns, s.Timeouts)
+	if s.Timeouts != 0 || s.TotalConns > redisPool {
+		t.Errorf("%d calls found no connection, %d connections", s.Timeouts, s.TotalConns)
 	}
 }

@@ -41,6 +41,7 @@ func TestValidate(t *testing.T) {
 		"pending":               {func(c *Config) { c.Workers.Slots = 20_001 }, "queue.max_ack_pending: (20000) must be at least workers.slots (20001)"},
 		"zero slots":            {func(c *Config) { c.Workers.Slots = 0 }, "workers.slots: must be greater than 0"},
 		"negative bytes":        {func(c *Config) { c.Queue.MaxBytes = -1 }, "queue.max_bytes: must be greater than 0"},
+		"negative cap":          {func(c *Config) { c.Model.MaxConcurrent = -1 }, "model.max_concurrent: must not be negative"},
 		"zero time":             {func(c *Config) { c.Session.TTL = 0 }, "session.ttl: must be greater than 0"},
 		"keep":                  {func(c *Config) { c.Session.KeepRounds = 9 }, "session.keep_rounds: (9) must be at least session.rounds (10)"},
 		"done":                  {func(c *Config) { c.Reply.DoneTTL = time.Minute }, "reply.done_ttl: (1m) must be at least reply.result_ttl (1h)"},

@@ -39,7 +39,7 @@ func TestScaleUnderLoad(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer stop()
 	y.run("scale", "chat=4")
-	o := &load{conversations: size(80, 200), messages: size(15, 20), pace: 30 * time.Millisecond, prefix: "scale"}
+	o := &load{conversations: size(60, 200), messages: size(12, 20), pace: 30 * time.Millisecond, prefix: "scale"}
 	ended := make(chan error, 1)
 	go func() { ended <- o.run(ctx, y.client()) }()
 	busy := func(atLeast int) {
