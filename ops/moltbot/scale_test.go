@@ -31,6 +31,11 @@ func TestScale(t *testing.T) {
 		"chat: 4 slots in each process", "no process runs the pool deliver yet", "every process follows")
 	contains(t, must(t, "workers", "--data-dir", dir), "wanted  chat=4 deliver=16")
 	contains(t, must(t, "status", "--data-dir", dir), "0 of 4 slots in use, 4 wanted in each process")
+	watch := background(t, "workers", "--watch", "--data-dir", dir)
+	if !watch.out.await("\n\nNODE") {
+		t.Errorf("it does not print again\n%s", watch.out)
+	}
+	watch.stop(t)
 	var w contracts.AdminWorkers
 	if err := json.Unmarshal([]byte(must(t, "workers", "--json", "--data-dir", dir)), &w); err != nil {
 		t.Fatal(err)

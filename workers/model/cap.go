@@ -41,7 +41,7 @@ func (o *CapOptions) fill() error {
 	o.Wait = cmp.Or(o.Wait, 5*time.Minute)
 	var errs []error
 	if o.Redis == nil || o.Model == "" || o.Node == "" || o.Limit < 1 {
-		errs = append(errs, errors.New("Redis, Model, Node and a Limit over 0 are required"))
+		errs = append(errs, errors.New("a Redis, a model, a node and a limit over 0 are required"))
 	}
 	if o.Renew*5 > o.Lease || o.Call*5 > o.Lease {
 		errs = append(errs, fmt.Errorf("renew (%s) and call (%s) must be at most a fifth of lease (%s)", o.Renew, o.Call, o.Lease))
