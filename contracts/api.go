@@ -71,7 +71,9 @@ type AdminStatus struct {
 	Queue    QueueStatus       `json:"queue"`
 	Slots    int               `json:"slots"`
 	SlotsUse int               `json:"slots_in_use"`
-	Waiting  int               `json:"requests_waiting"`
+	// SlotsWanted is what operators asked for, where they did.
+	SlotsWanted *int `json:"slots_wanted,omitempty"`
+	Waiting     int  `json:"requests_waiting"`
 }
 
 // QueueStatus is the state of the stream of messages.

@@ -46,6 +46,9 @@ func ChatKeys(conversation string) BoxKeys {
 // KeyJanitor is the lease of whichever worker purges a stream.
 func KeyJanitor(stream string) string { return "janitor:" + token(stream) }
 
+// KeyCap holds who has how many of the calls that a model may get at a time.
+func KeyCap(model string) string { return "cap:" + token(model) }
+
 // LeaseHeld is the value of KeyLease while a conversation waits out a back-off.
 const LeaseHeld = "hold"
 

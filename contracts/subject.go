@@ -27,6 +27,10 @@ const (
 	SubjectsAttach = subjectAttach + ">"
 )
 
+// SubjectWorkersStatus is where every process with the workers role answers who
+// it is and what its pools do.
+func SubjectWorkersStatus() string { return "chat.workers.status" }
+
 // SubjectChat is where ingress stores the messages of a conversation.
 func SubjectChat(conversation string) string { return subjectChat + token(conversation) }
 

@@ -82,6 +82,8 @@ var wire = []struct {
 	{"reply", Reply(aSealed), func() ([]byte, error) { return EncodeReply(Reply(aSealed)), nil }, func(b []byte) (any, error) { return DecodeReply(b) }},
 	{"attach", Attach{Version: 1, ReplyTo: "chat.reply.n1"}, func() ([]byte, error) { return EncodeAttach("chat.reply.n1"), nil }, func(b []byte) (any, error) { return DecodeAttach(b) }},
 	{"outgoing", anOutgoing, func() ([]byte, error) { return EncodeOutgoing(anOutgoing) }, func(b []byte) (any, error) { return DecodeOutgoing(b) }},
+	{"pool_slots", PoolSlots{Version: 1, Slots: 64}, func() ([]byte, error) { return EncodePoolSlots(PoolSlots{Slots: 64}) }, func(b []byte) (any, error) { return DecodePoolSlots(b) }},
+	{"worker_status", aWorker, func() ([]byte, error) { return EncodeWorkerStatus(aWorker) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
 	{"dead", aDead, func() ([]byte, error) { return EncodeDead(aDead) }, func(b []byte) (any, error) { return DecodeDead(b) }},
 
 	{"chat_reply", nil, func() ([]byte, error) {
@@ -106,7 +108,11 @@ var (
 	aFailure   = Failed(aMessage(), CodeModelTimeout, "the model took too long", noon)
 	aSealed    = Sealed{ID: anID, Data: []byte("any bytes \x00\n here")}
 	anOutgoing = Outgoing{Version: 1, ID: anID, Conversation: aConversation, Channel: "feishu", Data: []byte{1, 2}}
-	aDead      = Dead{
+	aWorker    = WorkerStatus{
+		Version: 1, Node: "n1", Host: "h", PID: 7, Build: "v0", Started: noon,
+		Pools: map[Pool]PoolStatus{PoolChat: {Slots: 4, InUse: 3, Configured: 64}},
+	}
+	aDead = Dead{
 		Version: 1, ID: anID, Conversation: aConversation, Code: CodeModelFailed, Detail: []byte("sealed"), Attempts: 5,
 		Stream: StreamChat, Sequence: 9, Subject: SubjectChat(aConversation), At: noon, Original: []byte("original"),
 	}

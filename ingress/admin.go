@@ -26,14 +26,19 @@ type Admin struct {
 	Status func(context.Context) (contracts.AdminStatus, error)
 	// Mint signs a token.
 	Mint func(contracts.TokenRequest) (contracts.TokenReply, error)
+	// Workers gives what "moltbot workers" shows.
+	Workers func(context.Context) (contracts.AdminWorkers, error)
+	// Resize changes the slots of a pool in every process; by is who asks. What
+	// it gets has been checked but for how it fits the deployment.
+	Resize func(ctx context.Context, p contracts.Pool, r contracts.PoolRequest, by string) (contracts.PoolReply, error)
 
 	srv *http.Server
 }
 
 func (a *Admin) check() error {
 	var errs []error
-	if a.Listener == nil || a.Status == nil || a.Mint == nil {
-		errs = append(errs, errors.New("the admin API needs Listener, Status and Mint"))
+	if a.Listener == nil || a.Status == nil || a.Mint == nil || a.Workers == nil || a.Resize == nil {
+		errs = append(errs, errors.New("the admin API needs Listener, Status, Mint, Workers and Resize"))
 	}
 	if len(a.Token) < minAdminToken {
 		errs = append(errs, fmt.Errorf("the admin token must have at least %d characters", minAdminToken))
@@ -65,6 +70,8 @@ func (a *Admin) open(in *Ingress) {
 		}
 		return c.JSON(http.StatusOK, t)
 	})
+	e.GET("/admin/workers", in.listWorkers(a))
+	e.PUT("/admin/pools/:pool", in.resizePool(a))
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,
 		MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),

@@ -31,6 +31,7 @@ func TestAdmin(t *testing.T) {
 				}
 				return contracts.TokenReply{Token: "made", User: q.User, Scopes: q.Scopes, Expires: r.clock.now().Add(time.Hour)}, nil
 			},
+			Workers: noWorkers, Resize: noResize,
 		}
 	})
 	public := r.base

@@ -292,7 +292,7 @@ func (r *rig) request(ctx context.Context, method, path, body string, with ...st
 		r.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+ann)
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPut {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	for _, line := range with {

@@ -43,11 +43,21 @@ func (g *gate) release(n int) {
 	g.signal()
 }
 
-func (g *gate) setLimit(n int) {
+// setLimit reports whether more slots are in use than n allows.
+func (g *gate) setLimit(n int) (over bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.limit = n
 	g.signal()
+	return g.used > n
+}
+
+// fits reports whether one of the slots that were taken, and of which unused are
+// not at work yet, may still be put to work: the limit may have shrunk meanwhile.
+func (g *gate) fits(unused int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.used-unused < g.limit
 }
 
 func (g *gate) size() int {

@@ -33,14 +33,30 @@ type pool struct {
 	running sync.WaitGroup
 	busy    atomic.Int32 // deliveries in the settler's hands
 	mu      sync.Mutex
-	sick    bool // a delivery met a dependency that is down
+	sick    bool            // a delivery met a dependency that is down
+	take    context.Context // of run
+	stay    stay            // of the deliveries that run
+}
+
+// stay is how long running deliveries may go on to the next message of their
+// conversation. A pool that shrinks ends it and begins another, so that what
+// runs is finished and no slot goes on with a long conversation.
+type stay struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+func newStay(take context.Context) stay {
+	ctx, end := context.WithCancel(take)
+	return stay{ctx, end}
 }
 
 // Waits of the pool.
 const (
-	fetchWait   = time.Second            // an idle fetch ends after this, and shutdown waits for it
-	retryFetch  = 250 * time.Millisecond // after a failed fetch or health check
-	maxPerFetch = 256
+	giveBackDelay = 200 * time.Millisecond // of a delivery that came again and still finds no slot
+	fetchWait     = time.Second            // an idle fetch ends after this, and shutdown waits for it
+	retryFetch    = 250 * time.Millisecond // after a failed fetch or health check
+	maxPerFetch   = 256
 )
 
 // run pulls until take ends. Then what is running gets softStop to finish; what
@@ -48,6 +64,9 @@ const (
 func (p *pool) run(take context.Context) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(take))
 	defer stopWork()
+	p.mu.Lock()
+	p.take, p.stay = take, newStay(take)
+	p.mu.Unlock()
 	var c jetstream.Consumer
 	for take.Err() == nil {
 		var err error
@@ -61,6 +80,33 @@ func (p *pool) run(take context.Context) error {
 	defer giveUp.Stop()
 	p.running.Wait()
 	return nil
+}
+
+// resize changes the number of slots. What runs beyond them is finished, but its
+// conversation is left to whoever has a slot.
+func (p *pool) resize(n int) {
+	over := p.gate.setLimit(n)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if over && p.stay.ctx != nil {
+		p.stay.end()
+		p.stay = newStay(p.take)
+	}
+}
+
+func (p *pool) staying() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stay.ctx
+}
+
+// backAfter is when a delivery that finds no slot is to come again: at once, for
+// a process that has one, and then later, for it may have come to the same fetch.
+func backAfter(d jetstream.Msg) time.Duration {
+	if m, err := d.Metadata(); err == nil && m.NumDelivered > 1 {
+		return giveBackDelay
+	}
+	return 0
 }
 
 // fetch takes free slots, pulls at most as many deliveries, and starts each. It
@@ -86,12 +132,13 @@ func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstrea
 		return c, fmt.Errorf("fetch: %w", err)
 	}
 	for d := range batch.Messages() {
-		if take.Err() != nil {
-			_ = d.NakWithDelay(0) // for another worker, at once; if it gets lost, the ack wait brings it
+		stay := p.staying() // before fits: a shrink in between must end it
+		if take.Err() != nil || !p.gate.fits(slots-started) {
+			_ = d.NakWithDelay(backAfter(d)) // for another worker; if it gets lost, the ack wait brings it
 			continue
 		}
 		started++
-		p.running.Go(func() { p.settle(take, work, d) })
+		p.running.Go(func() { p.settle(stay, work, d) })
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
 		return c, fmt.Errorf("fetch: %w", err)

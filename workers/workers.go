@@ -120,9 +120,10 @@ func (w *Workers) Healthy(ctx context.Context) error {
 	return nil
 }
 
-// SetSlots changes how many messages this process runs at a time. Shrinking
-// waits for what runs and for the fetch that is out (a second at most); 0 pauses.
-func (w *Workers) SetSlots(n int) { w.pool.gate.setLimit(max(0, n)) }
+// SetSlots changes how many messages this process runs at a time; 0 pauses.
+// Shrinking cuts nothing: what runs is finished, what a fetch still brings is
+// given back, and no slot goes on with the next message of its conversation.
+func (w *Workers) SetSlots(n int) { w.pool.resize(max(0, n)) }
 
 // Slots gives the limit and how many deliveries are being worked on.
 func (w *Workers) Slots() (limit, running int) { return w.pool.gate.size(), int(w.pool.busy.Load()) }

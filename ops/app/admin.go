@@ -39,7 +39,7 @@ func (a *App) openAdmin(ctx context.Context) (*ingress.Admin, error) {
 		return nil, err
 	}
 	a.onClose("admin file", func() error { return removeIfOurs(path, a.admin.Token) })
-	return &ingress.Admin{Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint}, nil
+	return &ingress.Admin{Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint, Workers: a.roll, Resize: a.resize}, nil
 }
 
 func writeAdminFile(path string, f *AdminAccess) error {
@@ -103,6 +103,11 @@ func (a *App) status(ctx context.Context) (contracts.AdminStatus, error) {
 	}
 	if a.workers != nil {
 		s.Slots, s.SlotsUse = a.workers.Slots()
+	}
+	if wanted, err := a.topology.wanted(ctx); err != nil {
+		a.o.Log.Debug().Err(err).Msg("wanted slots not read")
+	} else if n, ok := wanted[contracts.PoolChat]; ok {
+		s.SlotsWanted = &n
 	}
 	var err error
 	if s.Queue, err = a.topology.status(ctx); err != nil {

@@ -66,6 +66,7 @@ type App struct {
 	admin    *AdminAccess
 
 	prepared chan struct{} // closed when the queue and the store were checked
+	follower *follower     // nil without the workers role
 	closers  []closer
 	topology *topology
 }
@@ -185,6 +186,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		close(ingressDone)
 	}
 	if a.workers != nil {
+		start("slots", func() error { return a.followSlots(ctx, working) })
 		start("workers", func() error { return a.runWorkers(ctx, working) })
 	}
 	<-ctx.Done()
@@ -199,10 +201,19 @@ func (a *App) Run(ctx context.Context) (err error) {
 func (a *App) runWorkers(ctx, working context.Context) error {
 	select {
 	case <-a.prepared:
-		return a.workers.Run(working)
 	case <-ctx.Done():
 		return nil
 	}
+	// With the slots that operators asked for from the first message on, unless
+	// they cannot be read.
+	patience := time.NewTimer(firstSlots)
+	defer patience.Stop()
+	select {
+	case <-a.follower.known:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return a.workers.Run(working)
 }
 
 // watchRedis turns the end of our own Redis into the end of the process.

@@ -43,7 +43,7 @@ func (a *App) openRedis(ctx context.Context) error {
 		})
 		address = child.URL()
 	}
-	rdb, err := newRedis(address, c.Workers.Slots, c.Pool)
+	rdb, err := newRedis(address, c.Pool)
 	if err != nil {
 		return err
 	}
@@ -71,11 +71,16 @@ func (a *App) pipelined(rdb redis.UniversalClient) (redis.UniversalClient, error
 	return pipe, nil
 }
 
+// redisPool bounds the connections to each Redis server. It does not follow the
+// slots, which can grow while the process runs: every call is one short exchange,
+// so that a hundred connections carry thousands of slots, and those that are not
+// needed are never opened.
+const redisPool = 128
+
 // newRedis takes one address, or several with commas between for a cluster;
 // ?master_name= at any of them makes them sentinels. The pool is that of each
-// server: a command that finds all connections busy waits for one, 4s at most. A
-// command takes a fraction of a millisecond, so fewer connections than slots do.
-func newRedis(address string, slots int, pool config.Pool) (redis.UniversalClient, error) {
+// server: a command that finds all connections busy waits for one, 4s at most.
+func newRedis(address string, pool config.Pool) (redis.UniversalClient, error) {
 	parts := strings.Split(address, ",")
 	first, master, err := cutMaster(parts[0])
 	if err != nil {
@@ -87,7 +92,7 @@ func newRedis(address string, slots int, pool config.Pool) (redis.UniversalClien
 	}
 	u := &redis.UniversalOptions{
 		Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
-		MasterName: master, PoolSize: cmp.Or(pool.MaxSize, slots+16),
+		MasterName: master, PoolSize: cmp.Or(pool.MaxSize, redisPool),
 		PipelinePoolSize: -1, // no second pool beside it
 		ConnMaxIdleTime:  pool.IdleTimeout, ConnMaxLifetime: pool.MaxLifetime, ConnMaxLifetimeJitter: pool.MaxLifetime / 10,
 		DialTimeout: 2 * time.Second, ReadTimeout: 3 * time.Second, WriteTimeout: 3 * time.Second,

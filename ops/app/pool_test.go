@@ -24,7 +24,7 @@ func pooled(t *testing.T, pool config.Pool) (redis.UniversalClient, func() []str
 	t.Helper()
 	address := startRedis(t)
 	beside := client(t, address)
-	rdb, err := newRedis(address, 4, pool)
+	rdb, err := newRedis(address, pool)
 	must(t, err)
 	t.Cleanup(func() { _ = rdb.Close() })
 	id, err := beside.ClientID(t.Context()).Result()
@@ -65,8 +65,8 @@ func TestPoolMaxSize(t *testing.T) {
 
 func TestPoolIsAutomatic(t *testing.T) {
 	rdb, connections := pooled(t, config.Pool{})
-	crowd(t, rdb, 30)
-	equal(t, "connections", len(connections()), 4+16)
+	crowd(t, rdb, redisPool+30)
+	equal(t, "connections", len(connections()), redisPool)
 }
 
 func TestPoolIdleTimeout(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,7 +14,7 @@ import (
 // client gives what newRedis makes of an address.
 func client(t *testing.T, address string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := newRedis(address, 4, config.Pool{})
+	rdb, err := newRedis(address, config.Pool{})
 	must(t, err)
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
@@ -32,7 +33,7 @@ func TestNewRedisOfOneServer(t *testing.T) {
 	} {
 		t.Run(address, func(t *testing.T) {
 			if want.addr == "" {
-				if _, err := newRedis(address, 4, config.Pool{}); err == nil {
+				if _, err := newRedis(address, config.Pool{}); err == nil {
 					t.Error("an unknown option is passed over")
 				}
 				return
@@ -47,7 +48,7 @@ func TestNewRedisOfOneServer(t *testing.T) {
 			equal(t, "user", o.Username+":"+o.Password, "user:pw")
 			equal(t, "database", o.DB, want.db)
 			equal(t, "TLS", o.TLSConfig != nil, want.tls)
-			equal(t, "pool", o.PoolSize, 4+16)
+			equal(t, "pool", o.PoolSize, redisPool)
 			if want.tls {
 				equal(t, "server name", o.TLSConfig.ServerName, "host")
 			}
@@ -92,7 +93,7 @@ func TestNewRedisKeepsSecrets(t *testing.T) {
 		"redis://host,redis://user:" + canary + "@host/many", "redis://user:" + canary + ",x@host:6379",
 		"redis://host?password=" + canary, canary,
 	} {
-		rdb, err := newRedis(address, 4, config.Pool{})
+		rdb, err := newRedis(address, config.Pool{})
 		if err == nil {
 			_ = rdb.Close()
 			t.Errorf("%s is taken", address)
@@ -226,5 +227,35 @@ func TestHostOf(t *testing.T) {
 		"redis://user:" + canary + "/x@host":              "the configured address",
 	} {
 		equal(t, "host of "+address, hostOf(address), want)
+	}
+}
+
+// Two thousand slots at once find their way through the bounded pool of
+// connections long before its time-out.
+func TestRedisPoolCarriesManySlots(t *testing.T) {
+	rdb, err := newRedis(startRedis(t), config.Pool{})
+	must(t, err)
+	t.Cleanup(func() { _ = rdb.Close() })
+	step := redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) return redis.call('GET', KEYS[1])`)
+	errs := make(chan error, 2000)
+	for i := range cap(errs) {
+		go func() {
+			for range 5 {
+				if err := step.Run(t.Context(), rdb, []string{fmt.Sprint("k", i)}, "v").Err(); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	began := time.Now()
+	for range cap(errs) {
+		must(t, await(t, "calls", errs))
+	}
+	s := rdb.PoolStats()
+	t.Logf("10000 calls of 2000 slots took %s over %d connections, %d time-outs", time.Since(began), s.TotalConns, s.Timeouts)
+	if s.Timeouts != 0 || s.TotalConns > redisPool {
+		t.Errorf("%d calls found no connection, %d connections", s.Timeouts, s.TotalConns)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"moltbot/contracts"
 	"moltbot/ingress"
 	"moltbot/ops/config"
 	"moltbot/ops/embedded"
@@ -35,6 +36,9 @@ func (a *App) openWorkers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if completer, err = a.capModel(completer); err != nil {
+		return err
+	}
 	a.model = modelInfo{name}
 	builder, err := prompt.New(prompt.Options{
 		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System, Encoding: prompt.EncodingFor(c.Model.Name),
@@ -53,7 +57,29 @@ func (a *App) openWorkers(context.Context) error {
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	a.follower = newFollower(a.topology, a.o.Log)
+	a.follower.add(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
+	return a.answerRoll(nc)
+}
+
+// capModel shares the calls of the model with all other processes, where they
+// are limited. Without a limit nothing is put between.
+func (a *App) capModel(inner model.Completer) (model.Completer, error) {
+	m := a.o.Config.Model
+	if m.MaxConcurrent == 0 {
+		return inner, nil
+	}
+	c, err := model.NewCapped(inner, model.CapOptions{
+		Redis: a.rdb, Log: a.o.Log, Node: a.node, Model: m.Provider + "/" + m.Name, Limit: m.MaxConcurrent,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.onClose("permits for model calls", c.Close)
+	return c, nil
 }
 
 func mailboxOptions(c config.Config) mailbox.Options {

@@ -82,7 +82,10 @@ func (t *topology) ensure(ctx context.Context) error {
 		}
 	}
 	_, err := t.js.CreateOrUpdateConsumer(ctx, contracts.StreamChat, chatConsumer(t.c))
-	return t.judge("consumer "+contracts.ConsumerChat, err)
+	if err := t.judge("consumer "+contracts.ConsumerChat, err); err != nil {
+		return err
+	}
+	return t.judge("bucket "+contracts.BucketConfig, t.ensureBucket(ctx))
 }
 
 func (t *topology) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {

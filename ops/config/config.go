@@ -44,9 +44,9 @@ type Redis struct {
 
 // Pool bounds the connections to Redis and to the model. Zero leaves each at its own default.
 type Pool struct {
-	MaxSize     int           `koanf:"max_size" zero:"ok" doc:"Connections to one Redis server, and unused ones to the model that are kept; 0 means workers.slots and 16 more for Redis, workers.slots for the model."`
-	IdleTimeout time.Duration `koanf:"idle_timeout" zero:"ok" doc:"How long an unused connection is kept; 0 means 30m to Redis, 90s to the model."`
-	MaxLifetime time.Duration `koanf:"max_lifetime" zero:"ok" doc:"Age at which a connection gets no further request and is replaced; 0 means any."`
+	MaxSize     int           `koanf:"max_size" zero:"default" doc:"Connections to one Redis server, and unused ones to the model that are kept; 0 means 128 for Redis, workers.slots for the model."`
+	IdleTimeout time.Duration `koanf:"idle_timeout" zero:"default" doc:"How long an unused connection is kept; 0 means 30m to Redis, 90s to the model."`
+	MaxLifetime time.Duration `koanf:"max_lifetime" zero:"off" doc:"Age at which a connection gets no further request and is replaced; 0 means any."`
 }
 
 // Queue holds the limits and times of the message streams.
@@ -122,6 +122,7 @@ type Model struct {
 	IdleTimeout       time.Duration `koanf:"idle_timeout" doc:"Longest silence between two tokens."`
 	Timeout           time.Duration `koanf:"timeout" doc:"Longest time of a whole answer."`
 	MaxResponseBytes  int64         `koanf:"max_response_bytes" doc:"Largest answer read from the provider, in bytes."`
+	MaxConcurrent     int           `koanf:"max_concurrent" zero:"off" doc:"Most calls of the model at a time, by all processes together; 0 means no limit."`
 }
 
 // Log says what is logged and how.

@@ -87,7 +87,7 @@ func walk(prefix string, v reflect.Value) []setting {
 		default:
 			all = append(all, setting{
 				path: prefix + name, doc: field.Tag.Get("doc"), secret: field.Tag.Get("secret"),
-				zero: field.Tag.Get("zero") == "ok", value: v.Field(i).Interface(),
+				zero: field.Tag.Get("zero") != "", value: v.Field(i).Interface(),
 			})
 		}
 	}

@@ -60,7 +60,11 @@ func (f *findings) values(prefix string, v any) {
 	for _, s := range newBook(v).settings {
 		switch value := s.value.(type) {
 		case int:
-			f.want(value > 0 || s.zero && value == 0, "must be greater than 0", prefix+s.path)
+			if s.zero {
+				f.want(value >= 0, "must not be negative", prefix+s.path)
+				continue
+			}
+			f.want(value > 0, "must be greater than 0", prefix+s.path)
 		case int64:
 			f.want(value > 0, "must be greater than 0", prefix+s.path)
 		case time.Duration:

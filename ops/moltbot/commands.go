@@ -86,7 +86,7 @@ func (s *statusCmd) Run(ctx context.Context, c *cli, out *console) error {
 	fmt.Fprintf(out.out, "moltbot %s, node %s, roles %s, up %s\n", r.Version, r.Node, strings.Join(r.Roles, "+"), time.Duration(r.Uptime)*time.Second)
 	fmt.Fprintf(out.out, "store    %s\nmodel    %s\n", r.Store, r.Model)
 	fmt.Fprintf(out.out, "queue    %d waiting, %d in progress, %d dead letters\n", r.Queue.Waiting, r.Queue.InProgress, r.Queue.Dead)
-	fmt.Fprintf(out.out, "workers  %d of %d slots in use\nrequests %d waiting\n", r.SlotsUse, r.Slots, r.Waiting)
+	fmt.Fprintf(out.out, "workers  %d of %d slots in use%s\nrequests %d waiting\n", r.SlotsUse, r.Slots, wantedSlots(r.SlotsWanted), r.Waiting)
 	names := make([]string, 0, len(r.Checks))
 	for name := range r.Checks {
 		names = append(names, name)
@@ -96,6 +96,13 @@ func (s *statusCmd) Run(ctx context.Context, c *cli, out *console) error {
 		fmt.Fprintf(out.out, "%-8s %s\n", name, r.Checks[name])
 	}
 	return nil
+}
+
+func wantedSlots(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %d wanted in each process", *n)
 }
 
 // admin calls the admin API of the process on conf's data directory.
@@ -138,6 +145,8 @@ func admin(ctx context.Context, conf config.Config, method, path string, ask, in
 	}
 	return json.Unmarshal(b, into)
 }
+
+func printLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
