@@ -8,6 +8,17 @@ type Ratio struct {
 	Durability string  `json:"durability"`
 	Callers    int     `json:"callers"`
 	PerSecond  float64 `json:"per_second"` // throughput of the one by that of the other
+	// PerCPU relates the answers for the same CPU time, which neighbors change
+	// less; 0 where that is not known.
+	PerCPU float64 `json:"per_cpu"`
+}
+
+func ratio(name string, s, base Summary) Ratio {
+	r := Ratio{Name: name, Scenario: s.Scenario, Durability: s.Durability, Callers: s.Callers, PerSecond: s.PerSecond / base.PerSecond}
+	if s.CPU > 0 && base.CPU > 0 {
+		r.PerCPU = r.PerSecond * base.CPU / s.CPU
+	}
+	return r
 }
 
 const (
@@ -25,12 +36,12 @@ func ratios(all []Summary) []Ratio {
 		base := s.Key
 		base.Scenario = "floor"
 		if f, found := find(all, base); found && s.Scenario != "floor" && s.Scenario != "health" && f.PerSecond > 0 {
-			out = append(out, Ratio{s.Scenario + "/floor", s.Scenario, s.Durability, s.Callers, s.PerSecond / f.PerSecond})
+			out = append(out, ratio(s.Scenario+"/floor", s, f))
 		}
 		base = s.Key
 		base.Durability = "os"
 		if o, found := find(all, base); found && s.Durability == "fsync" && o.PerSecond > 0 {
-			out = append(out, Ratio{"fsync/os", s.Scenario, s.Durability, s.Callers, s.PerSecond / o.PerSecond})
+			out = append(out, ratio("fsync/os", s, o))
 		}
 	}
 	return out

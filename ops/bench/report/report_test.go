@@ -20,6 +20,8 @@ func rowOf(scenario, durability string, run int, perSecond float64) Row {
 }
 
 func sample() *Report {
+	late := rowOf("chat", "fsync", 1, 200)
+	late.LagP99, late.CPU = 2.5, 3
 	failed := rowOf("chat", "os", 3, 300)
 	failed.Failed, failed.Overflow, failed.Faults, failed.Note = 5, 2, map[string]uint64{"status 503": 1, "connect": 2}, "a note"
 	scaled := rowOf("scale", "os", 1, 120)
@@ -32,7 +34,7 @@ func sample() *Report {
 			MaxInFlight: 4096, Slots: 128, Runs: 3, WarmupS: 2, DurationS: 10,
 		},
 		Rows: []Row{
-			rowOf("floor", "os", 1, 1000), rowOf("chat", "os", 1, 400), rowOf("chat", "fsync", 1, 200),
+			rowOf("floor", "os", 1, 1000), rowOf("chat", "os", 1, 400), late,
 			rowOf("floor", "os", 2, 1200), rowOf("chat", "os", 2, 800), failed, scaled,
 		},
 	}
@@ -93,7 +95,7 @@ func TestRatios(t *testing.T) {
 	if x := r.Ratios[0]; x.Name != "chat/floor" || x.Durability != "os" || x.PerSecond != 400.0/1100 {
 		t.Errorf("%+v", x)
 	}
-	if x := r.Ratios[1]; x.Name != "fsync/os" || x.Scenario != "chat" || x.PerSecond != 0.5 {
+	if x := r.Ratios[1]; x.Name != "fsync/os" || x.Scenario != "chat" || x.PerSecond != 0.5 || x.PerCPU != 0.25 {
 		t.Errorf("%+v", x)
 	}
 	if r.Failed() != 5 {
@@ -114,8 +116,10 @@ func TestTable(t *testing.T) {
 		"scale/2 os 64 closed 120 - ",
 		"scale/2, os: 120 of 128 req/s that the slots allow (94 %)",
 		"chat, os: a note",
-		"ratio chat/floor: 0.36 (chat, os, 64 callers)",
-		"failed in chat, os, closed loop, run 3: connect 2; status 503 1; not sent because too many were in flight 2;",
+		"ratio chat/floor: 0.36, for the same CPU time 0.36 (chat, os, 64 callers)",
+		"failed in chat, os, 64 callers, closed loop, run 3: connect 2; status 503 1; not sent because too many were in flight 2;",
+		"doubtful: chat, os, 64 callers, closed loop, run 2: others took 0.2 of 2 cores",
+		"doubtful: chat, fsync, 64 callers, closed loop, run 1: the bench itself was late, P99 2.5 ms of the 3.0 ms",
 		"2 cores, 6.1, go1.26, moltbot 1.0, load 0.50 before and 1.50 after",
 	} {
 		if !strings.Contains(text, want) {

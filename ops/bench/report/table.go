@@ -36,9 +36,10 @@ func (r *Report) WriteTable(w io.Writer, baseline *Report) error {
 		}
 	}
 	for _, x := range r.Ratios {
-		fmt.Fprintf(&b, "ratio %s: %.2f  (%s, %s, %d callers)\n", x.Name, x.PerSecond, x.Scenario, dash(x.Durability), x.Callers)
+		fmt.Fprintf(&b, "ratio %s: %.2f, for the same CPU time %.2f  (%s, %s, %d callers)\n", x.Name, x.PerSecond, x.PerCPU, x.Scenario, dash(x.Durability), x.Callers)
 	}
 	r.faults(&b)
+	r.doubts(&b)
 	m := r.Machine
 	fmt.Fprintf(&b, "%d cores, %s, %s, moltbot %s, load %.2f before and %.2f after; CPU in cores, others: not of this bench\n", m.Cores, m.Kernel, m.Go, m.Version, m.LoadBefore, m.LoadAfter)
 	_, err := io.WriteString(w, b.String())
@@ -50,7 +51,7 @@ func (r *Report) faults(b *strings.Builder) {
 		if row.Failed == 0 {
 			continue
 		}
-		fmt.Fprintf(b, "failed in %s, %s, %s loop, run %d:", label(row.Key), dash(row.Durability), row.Loop, row.Run)
+		fmt.Fprintf(b, "failed in %s, %s, %d callers, %s loop, run %d:", label(row.Key), dash(row.Durability), row.Callers, row.Loop, row.Run)
 		for _, kind := range sortedKeys(row.Faults) {
 			fmt.Fprintf(b, " %s %d;", kind, row.Faults[kind])
 		}
@@ -58,6 +59,27 @@ func (r *Report) faults(b *strings.Builder) {
 			fmt.Fprintf(b, " not sent because too many were in flight %d;", row.Overflow)
 		}
 		fmt.Fprintln(b)
+	}
+}
+
+// What may be so before a row is doubted.
+const (
+	fewOthers = 0.2 // cores
+	lagShare  = 0.25
+	leastLag  = 1.0 // ms
+)
+
+// doubts names the rows that say more of the machine than of the server.
+func (r *Report) doubts(b *strings.Builder) {
+	for _, row := range r.Rows {
+		if row.OtherCPU > fewOthers {
+			fmt.Fprintf(b, "doubtful: %s, %s, %d callers, %s loop, run %d: others took %.1f of %d cores\n",
+				label(row.Key), dash(row.Durability), row.Callers, row.Loop, row.Run, row.OtherCPU, r.Machine.Cores)
+		}
+		if row.LagP99 > leastLag && row.LagP99 > lagShare*row.Latency.P99 {
+			fmt.Fprintf(b, "doubtful: %s, %s, %d callers, %s loop, run %d: the bench itself was late, P99 %.1f ms of the %.1f ms\n",
+				label(row.Key), dash(row.Durability), row.Callers, row.Loop, row.Run, row.LagP99, row.Latency.P99)
+		}
 	}
 }
 
