@@ -14,7 +14,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"moltbot/contracts"
@@ -78,6 +80,10 @@ type Options struct {
 	Rate          rate.Limit    // requests per second and caller; 0: no limit
 	Burst         int
 	TrustedProxy  []*net.IPNet // whose X-Forwarded-For counts
+	// Metrics takes the role's metrics; nil: nobody reads them.
+	Metrics prometheus.Registerer
+	// Traces makes the spans; nil: there are none.
+	Traces trace.TracerProvider
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -91,6 +97,8 @@ type Ingress struct {
 	replies *replies
 	limits  *limits
 	ready   *readiness
+	metrics *metrics
+	tracer  trace.Tracer // nil: no spans
 
 	draining  chan struct{} // closed when waiting requests are to be answered now
 	drainOnce sync.Once
@@ -111,7 +119,13 @@ func New(o Options) (*Ingress, error) {
 		replies: newReplies(o.Conn, o.Node, o.Log), limits: newLimits(o.Rate, o.Burst, o.Now),
 		ready: newReadiness(o.Checks, o.Now),
 	}
+	in.metrics = newMetrics(o.Metrics, in.Waiting)
+	in.replies.metrics = in.metrics
+	if o.Traces != nil {
+		in.tracer = o.Traces.Tracer(tracerName)
+	}
 	in.echo = in.routes()
+	in.metrics.know(in.echo)
 	return in, nil
 }
 

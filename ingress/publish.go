@@ -59,7 +59,7 @@ func (p *publisher) publish(ctx context.Context, m contracts.Message) (known boo
 	if err != nil {
 		return false, err
 	}
-	msg := &nats.Msg{Subject: contracts.SubjectChat(m.Conversation), Data: data}
+	msg := &nats.Msg{Subject: contracts.SubjectChat(m.Conversation), Data: data, Header: traceHeader(ctx)}
 	ack, err := p.try(ctx, msg, m.ID)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		// The outcome is unknown (a leader died with the message in flight). The

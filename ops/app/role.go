@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,8 @@ func (a *App) openWorkers(context.Context) error {
 		Node: a.node, Conn: nc, Redis: a.rdb, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
-		MaxFinished: uint64(keptTotal(c.Queue)),
+		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
+		ModelName: cmp.Or(c.Model.Name, c.Model.Provider),
 	})
 	return err
 }
@@ -110,6 +112,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
 		Publish: c.Queue.PublishTimeout, DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate.Limit(perSecond), Burst: burst, TrustedProxy: proxies,
+		Metrics: a.registerer(), Traces: a.tracerProvider(),
 	})
 	return err
 }

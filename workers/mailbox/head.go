@@ -19,6 +19,9 @@ type message struct {
 	seq  uint64
 	at   time.Time // when it was stored; with seq it tells a message of a recreated stream from one of the old
 	data []byte
+
+	header    nats.Header // of a delivery
+	rawHeader []byte      // of a message that was looked up
 }
 
 // errNoHead says that the leader knows of no message after a sequence.
@@ -93,6 +96,7 @@ type getResponse struct {
 		Subject string    `json:"subject"`
 		Time    time.Time `json:"time"`
 		Data    []byte    `json:"data"`
+		Headers []byte    `json:"hdrs"`
 	} `json:"message"`
 }
 
@@ -119,7 +123,7 @@ func decodeLeader(b []byte, subject string, from uint64) (message, error) {
 	case r.Message == nil || r.Message.Subject != subject || r.Message.Seq < from:
 		return message{}, queueError("read head", errors.New("the broker answered with another message"))
 	}
-	return message{seq: r.Message.Seq, at: r.Message.Time, data: r.Message.Data}, nil
+	return message{seq: r.Message.Seq, at: r.Message.Time, data: r.Message.Data, rawHeader: r.Message.Headers}, nil
 }
 
 func (g gets) request(ctx context.Context, subject string, r getRequest) (*nats.Msg, error) {
