@@ -12,7 +12,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const otherCommand = "other"
+const (
+	otherCommand   = "other"
+	connectCommand = "connect" // what the client says on a new connection
+)
 
 // RedisHook times the commands of a Redis client. Its labels are the names of
 // our scripts and of the commands we use, never keys.
@@ -20,6 +23,7 @@ type RedisHook struct {
 	scripts map[string]*commandMetrics // by hash
 	plain   map[string]*commandMetrics // by command
 	other   *commandMetrics
+	connect *commandMetrics
 }
 
 type commandMetrics struct {
@@ -46,6 +50,8 @@ func NewRedisHook(reg prometheus.Registerer, scripts map[string]string) *RedisHo
 		return &commandMetrics{took.WithLabelValues(name), failed.WithLabelValues(name)}
 	}
 	h := &RedisHook{scripts: map[string]*commandMetrics{}, plain: map[string]*commandMetrics{}, other: resolve(otherCommand)}
+	// A server that does not know a word of the client's greeting is no failure.
+	h.connect = &commandMetrics{took: took.WithLabelValues(connectCommand)}
 	for hash, name := range scripts {
 		h.scripts[hash] = resolve(name)
 	}
@@ -77,6 +83,10 @@ func (h *RedisHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		began := time.Now()
 		err := next(ctx, cmds)
+		if len(cmds) > 0 && greeting(cmds[0].Name()) {
+			h.connect.note(began, nil)
+			return err
+		}
 		h.plain["pipeline"].note(began, err)
 		return err
 	}
@@ -92,17 +102,24 @@ func (h *RedisHook) of(cmd redis.Cmder) *commandMetrics {
 		}
 		return h.other
 	}
+	if greeting(name) {
+		return h.connect
+	}
 	if c := h.plain[name]; c != nil {
 		return c
 	}
 	return h.other
 }
 
+func greeting(command string) bool {
+	return command == "hello" || command == "client" || command == "auth" || command == "select"
+}
+
 // note counts. No value, and a script that Redis has to be told first, are
 // answers and not failures; so is a caller that gave up.
 func (c *commandMetrics) note(began time.Time, err error) {
 	c.took.Observe(time.Since(began).Seconds())
-	if err == nil || errors.Is(err, redis.Nil) || errors.Is(err, context.Canceled) || strings.HasPrefix(err.Error(), "NOSCRIPT") {
+	if c.errors == nil || err == nil || errors.Is(err, redis.Nil) || errors.Is(err, context.Canceled) || strings.HasPrefix(err.Error(), "NOSCRIPT") {
 		return
 	}
 	c.errors.Inc()
