@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"moltbot/contracts"
@@ -198,6 +200,45 @@ func TestWorkersAloneHaveProbes(t *testing.T) {
 	_, text := scrape(t, a, "/readyz")
 	hasText(t, text, `"workers":"ok"`, `"redis":"ok"`, `"process":"ok"`)
 	r.stop(t)
+}
+
+func TestLookAtTheQueue(t *testing.T) {
+	top, _ := ensured(t, config.Default())
+	s, err := top.look(t.Context())
+	must(t, err)
+	if s.Pending != 0 || s.OldestAge != 0 || s.MaxMessages != 125_000 || s.MaxBytes != 2<<30 {
+		t.Errorf("empty: %+v", s)
+	}
+	for range 3 {
+		publish(t, top, contracts.SubjectChat(aConversation))
+	}
+	publish(t, top, contracts.SubjectDead("workers"))
+	c, err := top.consumer(t.Context())
+	must(t, err)
+	first, err := c.Next(jetstream.FetchMaxWait(patience))
+	must(t, err)
+	_, err = c.Next(jetstream.FetchMaxWait(patience))
+	must(t, err)
+	meta, err := first.Metadata()
+	must(t, err)
+	s, err = top.look(t.Context())
+	must(t, err)
+	if s.Pending != 1 || s.InProgress != 2 || s.Messages != 3 || s.Dead != 1 || s.Bytes == 0 {
+		t.Errorf("state %+v", s)
+	}
+	if most := time.Since(meta.Timestamp); s.OldestAge <= 0 || s.OldestAge > most {
+		t.Errorf("the oldest is %s old, want up to %s", s.OldestAge, most)
+	}
+	must(t, first.DoubleAck(t.Context())) // now the second is the oldest, though the third waits longer to be delivered
+	s, err = top.look(t.Context())
+	must(t, err)
+	if s.InProgress != 1 || s.OldestAge >= time.Since(meta.Timestamp) {
+		t.Errorf("the finished one counts: %+v", s)
+	}
+	must(t, top.js.DeleteStream(t.Context(), contracts.StreamDead))
+	if _, err := top.look(t.Context()); err == nil {
+		t.Error("a state without dead letters")
+	}
 }
 
 func TestProbeTellsOfTheStop(t *testing.T) {

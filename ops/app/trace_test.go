@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -99,12 +100,24 @@ func (c *tracesAt) tree(trace string) map[string]bool {
 }
 
 func TestTraceFromTheRequestToTheModel(t *testing.T) {
+	for name, lookup := range map[string]func(string) (string, error){"stand-in": noServer, "server": exec.LookPath} {
+		t.Run(name, func(t *testing.T) {
+			if name == "server" {
+				startRedis(t) // decides whether there is one
+			}
+			traceToTheModel(t, lookup)
+		})
+	}
+}
+
+func traceToTheModel(t *testing.T, lookup func(string) (string, error)) {
 	leaks := noLeak(t)
 	at := collect(t)
 	close(at.hold)
 	c := settings(t)
 	c.Trace.Endpoint = at.URL
-	a, lines, err := up(t, c)
+	lines := &book{}
+	a, err := New(t.Context(), Options{Config: c, Roles: both, Embedded: true, PathLookup: lookup, Log: lines.log()})
 	must(t, err)
 	r := run(t, a)
 	await(t, "ready", r.Ready())

@@ -88,7 +88,7 @@ func TestReadiness(t *testing.T) {
 	if s := r.Look(t.Context()); s.Status != StatusNotReady || s.Checks["a"] != "public" {
 		t.Errorf("%+v", s)
 	}
-	err = nil // recovery shows at once
+	err, now = nil, now.Add(brokenFresh) // recovery shows at once
 	if s := r.Look(t.Context()); s.Status != StatusReady {
 		t.Errorf("%+v", s)
 	}
@@ -174,6 +174,20 @@ func TestRedisHook(t *testing.T) {
 	cmd := redis.NewCmd(ctx, "evalsha", script.Hash(), 0)
 	if n := testing.AllocsPerRun(100, func() { hook.of(cmd).note(time.Now(), nil) }); n > 0 {
 		t.Errorf("%v allocations for a command", n)
+	}
+}
+
+func TestRedisUp(t *testing.T) {
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
+	defer func() { _ = rdb.Close() }()
+	r := NewRoundTrips(prometheus.NewRegistry(), rdb)
+	for _, want := range []float64{1, 0} {
+		r.sample(t.Context())
+		if got := testutil.ToFloat64(r.redisUp); got != want {
+			t.Errorf("up = %v, want %v", got, want)
+		}
+		m.Close()
 	}
 }
 

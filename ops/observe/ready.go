@@ -16,8 +16,9 @@ const (
 
 // Times of a probe.
 const (
-	readyTimeout = time.Second // for all checks together
-	readyFresh   = time.Second // probes within this share one look
+	readyTimeout = time.Second            // for all checks together
+	readyFresh   = time.Second            // probes within this share one look that found all well
+	brokenFresh  = 100 * time.Millisecond // and one that did not, so that recovery shows at once
 )
 
 // Check asks one dependency. The text of its error is public.
@@ -43,7 +44,11 @@ func NewReadiness(checks map[string]Check, now func() time.Time) *Readiness {
 func (r *Readiness) Look(ctx context.Context) contracts.Ready {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.last.Status == StatusReady && r.now().Sub(r.at) < readyFresh {
+	fresh := readyFresh
+	if r.last.Status != StatusReady {
+		fresh = brokenFresh
+	}
+	if !r.at.IsZero() && r.now().Sub(r.at) < fresh {
 		return r.last
 	}
 	r.last, r.at = r.ask(ctx), r.now()
