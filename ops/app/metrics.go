@@ -179,20 +179,20 @@ func (t *topology) look(ctx context.Context) (s observe.QueueState, err error) {
 		MaxMessages: is.Config.MaxMsgs, MaxBytes: is.Config.MaxBytes, Dead: dead.CachedInfo().State.Msgs,
 	}
 	if s.Pending > 0 || s.InProgress > 0 {
-		s.OldestAge, err = oldest(ctx, stream, c.AckFloor.Stream+1)
+		s.Oldest, err = oldest(ctx, stream, c.AckFloor.Stream+1)
 	}
 	return s, err
 }
 
-// oldest gives the age of the first message from seq on. Everything up to the
+// oldest gives the time of the first message from seq on. Everything up to the
 // ack floor is finished, and the message behind it is not.
-func oldest(ctx context.Context, stream jetstream.Stream, seq uint64) (time.Duration, error) {
+func oldest(ctx context.Context, stream jetstream.Stream, seq uint64) (time.Time, error) {
 	m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(contracts.SubjectsChat))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil // it was finished in this moment
+		return time.Time{}, nil // it was finished in this moment
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read oldest message: %w", err)
+		return time.Time{}, fmt.Errorf("read oldest message: %w", err)
 	}
-	return max(0, time.Since(m.Time)), nil
+	return m.Time, nil
 }

@@ -206,7 +206,7 @@ func TestLookAtTheQueue(t *testing.T) {
 	top, _ := ensured(t, config.Default())
 	s, err := top.look(t.Context())
 	must(t, err)
-	if s.Pending != 0 || s.OldestAge != 0 || s.MaxMessages != 125_000 || s.MaxBytes != 2<<30 {
+	if s.Pending != 0 || !s.Oldest.IsZero() || s.MaxMessages != 125_000 || s.MaxBytes != 2<<30 {
 		t.Errorf("empty: %+v", s)
 	}
 	for range 3 {
@@ -217,23 +217,26 @@ func TestLookAtTheQueue(t *testing.T) {
 	must(t, err)
 	first, err := c.Next(jetstream.FetchMaxWait(patience))
 	must(t, err)
-	_, err = c.Next(jetstream.FetchMaxWait(patience))
+	second, err := c.Next(jetstream.FetchMaxWait(patience))
 	must(t, err)
-	meta, err := first.Metadata()
-	must(t, err)
+	stored := func(m jetstream.Msg) time.Time {
+		meta, err := m.Metadata()
+		must(t, err)
+		return meta.Timestamp
+	}
 	s, err = top.look(t.Context())
 	must(t, err)
 	if s.Pending != 1 || s.InProgress != 2 || s.Messages != 3 || s.Dead != 1 || s.Bytes == 0 {
 		t.Errorf("state %+v", s)
 	}
-	if most := time.Since(meta.Timestamp); s.OldestAge <= 0 || s.OldestAge > most {
-		t.Errorf("the oldest is %s old, want up to %s", s.OldestAge, most)
+	if !s.Oldest.Equal(stored(first)) {
+		t.Errorf("the oldest is of %s, want the first", s.Oldest)
 	}
-	must(t, first.DoubleAck(t.Context())) // now the second is the oldest, though the third waits longer to be delivered
+	must(t, first.DoubleAck(t.Context()))
 	s, err = top.look(t.Context())
 	must(t, err)
-	if s.InProgress != 1 || s.OldestAge >= time.Since(meta.Timestamp) {
-		t.Errorf("the finished one counts: %+v", s)
+	if s.InProgress != 1 || !s.Oldest.Equal(stored(second)) {
+		t.Errorf("not the second: %+v", s)
 	}
 	must(t, top.js.DeleteStream(t.Context(), contracts.StreamDead))
 	if _, err := top.look(t.Context()); err == nil {

@@ -35,7 +35,7 @@ func TestScrapesShareOneLook(t *testing.T) {
 	var down error
 	c := NewQueueCollector(func(context.Context) (QueueState, error) {
 		looks++
-		return QueueState{Pending: 2, InProgress: 3, OldestAge: time.Minute}, down
+		return QueueState{Pending: 2, InProgress: 3, Oldest: now.Add(-time.Minute)}, down
 	}, func() time.Time { return now })
 	for range 5 {
 		must(t, testutil.CollectAndCompare(c, strings.NewReader(`

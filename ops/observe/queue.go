@@ -10,9 +10,9 @@ import (
 
 // QueueState is one look at the queue.
 type QueueState struct {
-	Pending    uint64        // stored and not delivered yet
-	InProgress int           // delivered and not acknowledged yet
-	OldestAge  time.Duration // of the oldest message that is not finished; 0: there is none
+	Pending    uint64    // stored and not delivered yet
+	InProgress int       // delivered and not acknowledged yet
+	Oldest     time.Time // when the oldest message that is not finished was stored; zero: there is none
 
 	Messages, Bytes       uint64 // in the stream, finished ones included
 	MaxMessages, MaxBytes int64  // its limits
@@ -58,7 +58,7 @@ func NewQueueCollector(look func(context.Context) (QueueState, error), now func(
 	add("moltbot_queue_lag", "Unfinished messages: pending and in progress together. For autoscalers.",
 		func(s QueueState) float64 { return float64(s.Pending) + float64(s.InProgress) })
 	add("moltbot_queue_oldest_age_seconds", "Age of the oldest unfinished message; 0 when there is none.",
-		func(s QueueState) float64 { return s.OldestAge.Seconds() })
+		func(s QueueState) float64 { return c.age(s.Oldest) })
 	add("moltbot_queue_stream_messages", "Messages in the stream, finished ones that wait for the purge included.",
 		func(s QueueState) float64 { return float64(s.Messages) })
 	add("moltbot_queue_stream_messages_limit", "Messages the stream takes at most.",
@@ -70,6 +70,13 @@ func NewQueueCollector(look func(context.Context) (QueueState, error), now func(
 	add("moltbot_queue_dead_letters", "Dead letters kept.",
 		func(s QueueState) float64 { return float64(s.Dead) })
 	return c
+}
+
+func (c *QueueCollector) age(of time.Time) float64 {
+	if of.IsZero() {
+		return 0
+	}
+	return max(0, c.now().Sub(of).Seconds()) // the broker may have another clock
 }
 
 // Describe implements prometheus.Collector.
