@@ -67,7 +67,8 @@ type AdminStatus struct {
 	Uptime   int64             `json:"uptime"` // whole seconds
 	Checks   map[string]string `json:"checks"`
 	Model    string            `json:"model"`
-	Store    string            `json:"store"` // which Redis
+	Store    string            `json:"store"`             // which Redis
+	Metrics  string            `json:"metrics,omitempty"` // address of metrics and probes
 	Queue    QueueStatus       `json:"queue"`
 	Slots    int               `json:"slots"`
 	SlotsUse int               `json:"slots_in_use"`

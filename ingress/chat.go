@@ -46,6 +46,7 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 		return err
 	}
 	if found {
+		in.metrics.accepted(true)
 		return in.answer(c, result)
 	}
 	patience := in.patience(a.patience)
@@ -58,7 +59,7 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 	// Stored or not must not depend on the client's patience.
 	stored, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
 	defer cancel()
-	known, err := in.publish.publish(stored, a.message, a.repeated)
+	known, err := in.stored(stored, a)
 	if err != nil {
 		return err
 	}
@@ -70,6 +71,19 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 		return in.pending(c, a.id, a.message.SessionID)
 	}
 	return in.answer(c, result)
+}
+
+// stored publishes the message, timed and counted.
+func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err error) {
+	ctx, end := in.startStore(ctx)
+	began := time.Now()
+	known, err = in.publish.publish(ctx, a.message, a.repeated)
+	in.metrics.store.Observe(time.Since(began).Seconds())
+	end(err)
+	if err == nil {
+		in.metrics.accepted(known || a.repeated)
+	}
+	return known, err
 }
 
 // patience is how long a request may wait. When too many wait already it is

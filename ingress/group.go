@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Limits of one batch. The broker takes 1000 messages; more than these gain
@@ -37,6 +39,7 @@ type entry struct {
 	id, subject  string
 	conversation string
 	data         []byte
+	trace        nats.Header // where the message came from; may be nil
 
 	lead  chan struct{} // closed: this entry's caller leads now
 	done  chan struct{} // closed: known and err are set

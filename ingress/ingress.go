@@ -14,8 +14,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
 	"moltbot/ingress/limit"
@@ -87,6 +89,10 @@ type Options struct {
 	// this process counts alone.
 	Limits       redis.Scripter
 	TrustedProxy []*net.IPNet // whose X-Forwarded-For counts
+	// Metrics takes the role's metrics; nil: nobody reads them.
+	Metrics prometheus.Registerer
+	// Traces makes the spans; nil: there are none.
+	Traces trace.TracerProvider
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -101,6 +107,8 @@ type Ingress struct {
 	callers *limit.Limiter
 	limits  *limits // of addresses
 	ready   *readiness
+	metrics *metrics
+	tracer  trace.Tracer // nil: no spans
 
 	draining  chan struct{} // closed when waiting requests are to be answered now
 	drainOnce sync.Once
@@ -125,7 +133,13 @@ func New(o Options) (*Ingress, error) {
 		replies: newReplies(o.Conn, o.Node, o.Log), callers: callers, limits: newLimits(o.Rate, o.Now),
 		ready: newReadiness(o.Checks, o.Now),
 	}
+	in.metrics = newMetrics(o.Metrics, in.Waiting)
+	in.replies.metrics = in.metrics
+	if o.Traces != nil {
+		in.tracer = o.Traces.Tracer(tracerName)
+	}
 	in.echo = in.routes()
+	in.metrics.know(in.echo)
 	return in, nil
 }
 

@@ -68,7 +68,7 @@ func (p *publisher) publish(ctx context.Context, m contracts.Message, repeated b
 	if err != nil {
 		return false, err
 	}
-	e := &entry{id: m.ID, subject: contracts.SubjectChat(m.Conversation), conversation: m.Conversation, data: data}
+	e := &entry{id: m.ID, subject: contracts.SubjectChat(m.Conversation), conversation: m.Conversation, data: data, trace: traceHeader(ctx)}
 	if p.group == nil || repeated || p.alone.has(m.Conversation) {
 		known, err = p.single(ctx, e)
 	} else {
@@ -121,9 +121,12 @@ func (p *publisher) batch(ctx context.Context, entries []*entry) error {
 // message is made anew for every try: a batch leaves headers in it that a single
 // publish must not carry.
 func (e *entry) message() *nats.Msg {
-	return &nats.Msg{Subject: e.subject, Data: e.data, Header: nats.Header{
-		jetstream.MsgIDHeader: []string{e.id}, jetstream.ExpectedStreamHeader: []string{contracts.StreamChat},
-	}}
+	h := make(nats.Header, 3)
+	h[jetstream.MsgIDHeader], h[jetstream.ExpectedStreamHeader] = []string{e.id}, []string{contracts.StreamChat}
+	for name, values := range e.trace {
+		h[name] = values
+	}
+	return &nats.Msg{Subject: e.subject, Data: e.data, Header: h}
 }
 
 // hopeless reports that the queue is away altogether.

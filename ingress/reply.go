@@ -16,6 +16,7 @@ type replies struct {
 	subject string
 	log     zerolog.Logger
 	sub     *nats.Subscription
+	metrics *metrics
 
 	mu      sync.Mutex
 	waiting map[string][]*waiter // by message id; several may wait for one
@@ -65,9 +66,11 @@ func (r *replies) take(m *nats.Msg) {
 		return
 	}
 	answer := contracts.ReplyGone
-	if r.deliver(reply) {
+	taken := r.deliver(reply)
+	if taken {
 		answer = contracts.ReplyTaken
 	}
+	r.metrics.replied(taken)
 	if m.Reply == "" {
 		return
 	}

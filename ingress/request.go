@@ -50,7 +50,7 @@ func (in *Ingress) accessLog() echo.MiddlewareFunc {
 			if acceptedID(c) == "" && v.Status < http.StatusInternalServerError {
 				level = zerolog.DebugLevel // probes and refusals
 			}
-			in.o.Log.WithLevel(level).Str("request_id", requestID(c)).Str("user_id", text(c, keyCaller)).
+			withTrace(in.o.Log.WithLevel(level), c).Str("request_id", requestID(c)).Str("user_id", text(c, keyCaller)).
 				Str("message_id", acceptedID(c)).Str("method", v.Method).Str("route", v.RoutePath).
 				Int("status", v.Status).Int64("latency_ms", v.Latency.Milliseconds()).Msg("request")
 			return nil
@@ -62,7 +62,7 @@ func (in *Ingress) accessLog() echo.MiddlewareFunc {
 func (in *Ingress) recovered() echo.MiddlewareFunc {
 	return middleware.RecoverWithConfig(middleware.RecoverConfig{
 		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
-			in.o.Log.Error().Err(err).Str("request_id", requestID(c)).Bytes("stack", stack).Msg("handler panicked")
+			withTrace(in.o.Log.Error(), c).Err(err).Str("request_id", requestID(c)).Bytes("stack", stack).Msg("handler panicked")
 			return err
 		},
 	})

@@ -29,9 +29,11 @@ type pool struct {
 	healthy  func(context.Context) error                       // nil when fetching makes sense
 	softStop time.Duration
 	log      zerolog.Logger
+	metrics  *metrics
 
 	running sync.WaitGroup
 	busy    atomic.Int32 // deliveries in the settler's hands
+	fetches atomic.Bool  // the last fetch was let through
 	mu      sync.Mutex
 	sick    bool            // a delivery met a dependency that is down
 	take    context.Context // of run
@@ -71,11 +73,13 @@ func (p *pool) run(take context.Context) error {
 	for take.Err() == nil {
 		var err error
 		if c, err = p.fetch(take, work, c); err != nil && take.Err() == nil {
+			p.fetches.Store(false)
 			p.log.Warn().Err(err).Msg("fetching paused")
 			c = nil // it may have been deleted
 			pause(take, retryFetch)
 		}
 	}
+	p.fetches.Store(false)
 	giveUp := time.AfterFunc(p.softStop, stopWork)
 	defer giveUp.Stop()
 	p.running.Wait()
@@ -131,6 +135,7 @@ func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstrea
 	if err != nil {
 		return c, fmt.Errorf("fetch: %w", err)
 	}
+	p.fetches.Store(true)
 	for d := range batch.Messages() {
 		stay := p.staying() // before fits: a shrink in between must end it
 		if take.Err() != nil || !p.gate.fits(slots-started) {
@@ -153,6 +158,7 @@ func (p *pool) settle(take, work context.Context, d jetstream.Msg) {
 		p.gate.release(1)
 	}()
 	handled, err := p.settler.Handle(take, work, d)
+	p.metrics.settled(handled)
 	if err == nil || work.Err() != nil {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
 	"moltbot/workers/mailbox"
@@ -25,6 +26,9 @@ type turn struct {
 	window    int // turns that a prompt may hold
 	now       func() time.Time
 	log       zerolog.Logger
+	metrics   *metrics
+	tracer    trace.Tracer // nil: no spans
+	modelName string       // as configured, for spans
 }
 
 // identify names a message for the mailbox.
@@ -42,6 +46,8 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 			Code: contracts.CodeDead, Message: "the message cannot be opened", Err: err,
 		}
 	}
+	t.metrics.begin(task, m.Accepted)
+	defer t.metrics.end()
 	t.replies.begin(task.ID)
 	defer func() { o.Waiters = t.replies.end(task.ID) }() // also when the completer panics
 	return t.answer(ctx, task, m)
@@ -50,14 +56,17 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message) (mailbox.Outcome, error) {
 	turns := t.recall(task)
 	began := t.now()
-	answer, err := t.completer.Complete(ctx, model.Request{
+	call, endModel := t.startModel(ctx, m.Channel)
+	answer, err := t.completer.Complete(call, model.Request{
 		Messages: t.prompt.Build(turns, m.Text), User: m.Conversation, Model: m.Model,
 	})
+	ended := t.now()
+	endModel(err)
+	t.metrics.asked(ended.Sub(began), err)
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
-	ended := t.now()
-	t.log.Info().Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
+	withTrace(t.log.Info(), task).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int("attempt", task.Attempt).Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).
 		Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
 	return t.outcome(m, answer, turns, ended)
@@ -139,7 +148,7 @@ func (t *turn) Fail(task mailbox.Task, why *contracts.Error) mailbox.Outcome {
 	if code == contracts.CodeDead && errors.As(why.Err, &cause) {
 		code = cause.Code // the client is told what went wrong, the operator that it was given up
 	}
-	t.log.Warn().Err(why).Str("request_id", m.RequestID).Str("message_id", task.ID).Str("user_id", m.Caller).
+	withTrace(t.log.Warn(), task).Err(why).Str("request_id", m.RequestID).Str("message_id", task.ID).Str("user_id", m.Caller).
 		Str("code", string(code)).Msg("message ended without an answer")
 	result, err := t.store.SealResult(task.Conversation, contracts.Failed(m, code, why.Message, t.now().UTC()))
 	if err != nil {

@@ -11,8 +11,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
 	"moltbot/workers/mailbox"
@@ -41,6 +43,13 @@ type Options struct {
 	Mailbox     mailbox.Options
 	PurgeEvery  time.Duration // default 250ms
 	MaxFinished uint64        // finished messages left in the stream; default 25000
+
+	// Metrics takes the role's metrics; nil: nobody reads them.
+	Metrics prometheus.Registerer
+	// Traces makes the spans; nil: there are none.
+	Traces trace.TracerProvider
+	// ModelName is the configured model as spans show it.
+	ModelName string
 }
 
 // Workers is the role.
@@ -69,18 +78,26 @@ func New(o Options) (*Workers, error) {
 	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
 	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
 	mo.Identify, mo.Look = identify, w.janitor.View
-	mo.Runner = &turn{
+	counts := newMetrics(o.Metrics, time.Now)
+	run := &turn{
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, completer: o.Completer,
-		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log,
+		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts, modelName: o.ModelName,
 	}
+	mo.Watch = mailbox.Watch{Count: counts.count, Ended: counts.ended}
+	if o.Traces != nil {
+		run.tracer = o.Traces.Tracer(tracerName)
+		mo.Watch.Tracer = run.tracer
+	}
+	mo.Runner = run
 	box, err := mailbox.New(o.Node, mo)
 	if err != nil {
 		return nil, err
 	}
 	w.pool = &pool{
 		gate: newGate(o.Slots), settler: box, consumer: o.Consumer, healthy: w.Healthy,
-		softStop: o.SoftStop, log: o.Log,
+		softStop: o.SoftStop, log: o.Log, metrics: counts,
 	}
+	counts.pool(o.Metrics, w.pool)
 	return w, nil
 }
 
@@ -118,6 +135,14 @@ func (w *Workers) Healthy(ctx context.Context) error {
 		return &contracts.Error{Code: contracts.CodeStoreDown, Message: "Redis does not answer", Retryable: true, Err: err}
 	}
 	return nil
+}
+
+// Fetching is nil while the pool takes messages, or would with a free slot.
+func (w *Workers) Fetching(context.Context) error {
+	if w.pool.fetches.Load() {
+		return nil
+	}
+	return &contracts.Error{Code: contracts.CodeQueueDown, Message: "does not fetch", Retryable: true}
 }
 
 // SetSlots changes how many messages this process runs at a time; 0 pauses.

@@ -69,6 +69,7 @@ type App struct {
 	follower *follower     // nil without the workers role
 	closers  []closer
 	topology *topology
+	watch    watch
 }
 
 type closer struct {
@@ -91,7 +92,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		name string
 		run  func(context.Context) error
 	}{
-		{"data directory", a.openData}, {"keys", a.openKeys}, {"redis", a.openRedis}, {"nats", a.openNATS},
+		{"data directory", a.openData}, {"metrics", a.openWatch}, {"keys", a.openKeys}, {"redis", a.openRedis}, {"nats", a.openNATS},
 		{"workers", a.openWorkers}, {"ingress", a.openIngress},
 	}
 	for _, s := range steps {
@@ -175,6 +176,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 			}
 		})
 	}
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
+	watched := make(chan struct{})
+	go func() { defer close(watched); a.serveWatch(watching) }()
 	start("prepare", func() error { return a.prepare(ctx) })
 	if a.redis != nil {
 		start("redis", func() error { return a.watchRedis(working) })
@@ -190,9 +195,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 		start("workers", func() error { return a.runWorkers(ctx, working) })
 	}
 	<-ctx.Done()
+	close(a.watch.stopping)
 	<-ingressDone
 	stopWorking()
 	wg.Wait()
+	stopWatching()
+	<-watched
 	return errors.Join(errs...)
 }
 
@@ -260,5 +268,8 @@ func (a *App) connect(name string) (*nats.Conn, error) {
 		return nil, err
 	}
 	a.onClose("nats connection of "+name, func() error { return closeConn(nc) })
+	if a.watch.trips != nil {
+		a.watch.trips.Add(name, nc)
+	}
 	return nc, nil
 }

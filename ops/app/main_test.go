@@ -137,7 +137,7 @@ func (b *book) errorsOf(t *testing.T, message string) (out []string) {
 func settings(t *testing.T) config.Config {
 	t.Helper()
 	c := config.Default()
-	c.Listen, c.DataDir = "127.0.0.1:0", t.TempDir()
+	c.Listen, c.Metrics.Listen, c.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
 	c.Durability = "os" // faster; what fsync asks for has tests of its own
 	return c
 }

@@ -55,7 +55,8 @@ func (a *App) openWorkers(context.Context) error {
 		Node: a.node, Conn: nc, Redis: pipe, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
-		MaxFinished: uint64(keptTotal(c.Queue)),
+		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
+		ModelName: cmp.Or(c.Model.Name, c.Model.Provider),
 	})
 	if err != nil {
 		return err
@@ -141,6 +142,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,
+		Metrics: a.registerer(), Traces: a.tracerProvider(),
 	})
 	return err
 }

@@ -26,6 +26,8 @@ type Config struct {
 	HTTP    HTTP    `koanf:"http"`
 	Model   Models  `koanf:"model"`
 	Log     Log     `koanf:"log"`
+	Metrics Metrics `koanf:"metrics"`
+	Trace   Trace   `koanf:"trace"`
 }
 
 // NATS says which NATS to use.
@@ -131,6 +133,17 @@ type Log struct {
 	Format string `koanf:"format" doc:"Form of a line: json, console, or auto (console on a terminal)."`
 }
 
+// Metrics says where metrics and probes are served.
+type Metrics struct {
+	Listen string `koanf:"listen" doc:"Address of /metrics, /livez and /readyz of every role, as host:port; empty means none. No token is asked for, so keep it where only the monitoring can reach it. If the default is taken, a free port is chosen."`
+}
+
+// Trace says where traces are sent.
+type Trace struct {
+	Endpoint string  `koanf:"endpoint" secret:"url" doc:"Base URL of an OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318; empty means OTEL_EXPORTER_OTLP_ENDPOINT, and without that no traces."`
+	Sample   float64 `koanf:"sample" doc:"Part of the requests that is traced, from 0 to 1. A request that brings a traceparent follows that."`
+}
+
 // Default is the configuration of a process that is told nothing.
 func Default() Config {
 	return Config{
@@ -149,8 +162,10 @@ func Default() Config {
 			MaxBody: 65_536, MaxChars: 2048, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 			MaxHeader: 16_384, RateLimit: "10/20", MaxWaiting: 20_000,
 		},
-		Model: Models{Model: DefaultModel()},
-		Log:   Log{Level: "info", Format: "auto"},
+		Model:   Models{Model: DefaultModel()},
+		Log:     Log{Level: "info", Format: "auto"},
+		Metrics: Metrics{Listen: "127.0.0.1:18790"},
+		Trace:   Trace{Sample: 1},
 	}
 }
 

@@ -86,6 +86,10 @@ func (f *findings) addresses(c Config) {
 	host, err := hostPort(c.AdminListen)
 	f.want(err == nil && loopback(host), "must be host:port on loopback, like 127.0.0.1:0", "admin_listen")
 	f.want(c.DataDir != "", "must not be empty", "data_dir")
+	_, err = hostPort(c.Metrics.Listen)
+	f.want(err == nil || c.Metrics.Listen == "", "must be host:port, like 127.0.0.1:18790, or empty", "metrics.listen")
+	f.want(c.Trace.Endpoint == "" || isURL(c.Trace.Endpoint, "http", "https"), "must be a URL like http://collector:4318", "trace.endpoint")
+	f.want(c.Trace.Sample >= 0 && c.Trace.Sample <= 1, "must be from 0 to 1", "trace.sample") // false for NaN
 	for _, proxy := range c.HTTP.TrustedProxies {
 		network, err := netip.ParsePrefix(proxy)
 		f.want(err == nil, fmt.Sprintf("%.80q is not a network (like 10.0.0.0/8)", proxy), "http.trusted_proxies")

@@ -151,6 +151,7 @@ nats: {url: %q, monitor_url: %q, replicas: %d}
 redis: {url: %q}
 http: {rate_limit: "off"}
 log: {level: debug, format: json}
+metrics: {listen: "127.0.0.1:0"}
 %s%s%s
 `, filepath.Join(y.dir, "data"), y.natsURL, strings.Join(monitors, ","), max(1, s.nats), redisURL, session(s), model, queue(s)))
 }

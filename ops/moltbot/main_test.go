@@ -14,10 +14,11 @@ import (
 // TestMain takes the settings of whoever runs the tests out of their way.
 func TestMain(m *testing.M) {
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "MOLTBOT_") {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "MOLTBOT_") || strings.HasPrefix(name, "OTEL_") {
 			_ = os.Unsetenv(name)
 		}
 	}
+	_ = os.Setenv("MOLTBOT_METRICS_LISTEN", "127.0.0.1:0") // other tests run at the same time
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		http.DefaultClient.CloseIdleConnections() // the commands' own; a process that ends needs no such step
 		os.Exit(code)

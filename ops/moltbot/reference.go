@@ -28,6 +28,8 @@ var sections = map[string]string{
 	"http":    "HTTP",
 	"model":   "Model",
 	"log":     "Log",
+	"metrics": "Metrics",
+	"trace":   "Traces",
 
 	"connection_pool": "Connection pool",
 }

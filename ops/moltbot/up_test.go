@@ -124,7 +124,7 @@ func TestUp(t *testing.T) {
 			t.Errorf("the answer is %+v", reply)
 		}
 
-		contains(t, must(t, "status", "--data-dir", dir), "roles ingress+workers", "store    "+kind, "0 waiting", "nats     ok", "redis    ok")
+		contains(t, must(t, "status", "--data-dir", dir), "roles ingress+workers", "store    "+kind, "0 waiting", "metrics  http://127.0.0.1:", "nats     ok", "redis    ok")
 		contains(t, fails(t, exitFailure, "up", "--data-dir", dir, "--listen", "127.0.0.1:0"), "is in use by process", "--data-dir")
 		q.saying(t, canary).send(t) // the first one is not harmed, and what people write stays out of the log
 		r.stop(t)

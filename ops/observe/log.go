@@ -1,5 +1,6 @@
-// Package observe makes the logger that is handed to every part. It opens no
-// file, changes no global setting and decides nothing about what is logged.
+// Package observe makes the logger, the metrics registry and the tracer that are
+// handed to every part, and serves metrics and probes. It opens no file, changes
+// no global setting and decides nothing about what is logged, counted or traced.
 package observe
 
 import (

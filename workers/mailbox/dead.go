@@ -17,7 +17,7 @@ func (m *Mailbox) bury(ctx context.Context, h *holding, t Task, why *contracts.E
 	if err != nil {
 		return fmt.Errorf("seal dead letter: %w", err)
 	}
-	m.o.Log.Error().Err(why).Str("message_id", t.ID).Uint64("sequence", t.Sequence).Int("attempts", t.Attempt).
+	withTrace(m.o.Log.Error(), t).Err(why).Str("message_id", t.ID).Uint64("sequence", t.Sequence).Int("attempts", t.Attempt).
 		Msg("message moved to the dead letters")
 	return m.publishDead(ctx, contracts.Dead{
 		ID: t.ID, Conversation: h.conversation, Code: why.Code, Detail: detail, Attempts: t.Attempt,
@@ -47,6 +47,8 @@ func (m *Mailbox) publishDead(ctx context.Context, d contracts.Dead, id string) 
 	if err != nil {
 		return fmt.Errorf("encode dead letter: %w", err)
 	}
-	_, err = m.publish(ctx, &nats.Msg{Subject: contracts.SubjectDead(m.o.Role), Data: data}, id)
+	if _, err = m.publish(ctx, &nats.Msg{Subject: contracts.SubjectDead(m.o.Role), Data: data}, id); err == nil {
+		m.count(EventDead)
+	}
 	return err
 }

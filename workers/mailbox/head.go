@@ -21,9 +21,11 @@ type message struct {
 	data []byte
 
 	// Set by identify. id is made up where raw.
-	id     string
-	letter any
-	raw    bool
+	id        string
+	letter    any
+	raw       bool
+	header    nats.Header // of a delivery
+	rawHeader []byte      // of a message that was looked up
 }
 
 // errNoHead says that the leader knows of no message after a sequence.
@@ -98,6 +100,7 @@ type getResponse struct {
 		Subject string    `json:"subject"`
 		Time    time.Time `json:"time"`
 		Data    []byte    `json:"data"`
+		Headers []byte    `json:"hdrs"`
 	} `json:"message"`
 }
 
@@ -124,7 +127,7 @@ func decodeLeader(b []byte, subject string, from uint64) (message, error) {
 	case r.Message == nil || r.Message.Subject != subject || r.Message.Seq < from:
 		return message{}, queueError("read head", errors.New("the broker answered with another message"))
 	}
-	return message{seq: r.Message.Seq, at: r.Message.Time, data: r.Message.Data}, nil
+	return message{seq: r.Message.Seq, at: r.Message.Time, data: r.Message.Data, rawHeader: r.Message.Headers}, nil
 }
 
 func (g gets) request(ctx context.Context, subject string, r getRequest) (*nats.Msg, error) {

@@ -22,7 +22,8 @@ type holding struct {
 
 	delivery  jetstream.Msg
 	delivered uint64
-	own       *message // the delivered message; nil once it is finished
+	began     time.Time // when the delivery came
+	own       *message  // the delivered message; nil once it is finished
 	ownID     string
 	settled   bool // the delivery was acknowledged or given back
 
@@ -85,7 +86,8 @@ func (m *Mailbox) searched(h *holding) uint64 {
 
 // runHead brings one message to its end. next says that we still hold the
 // conversation and that something behind the message is wanted.
-func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (next bool, _ Handled, _ error) {
+func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (next bool, handled Handled, _ error) {
+	began := m.began(h)
 	t, s, failed, err := m.prepare(work, h, msg)
 	switch {
 	case err != nil:
@@ -100,6 +102,8 @@ func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (n
 		m.passed(work, h, t)
 		return true, "", nil
 	}
+	run, work, end := m.traced(run, work, &t, msg, began)
+	defer func() { end(handled) }()
 	o, err := m.attempt(run, h, t)
 	if err != nil {
 		if run.Err() != nil {
@@ -117,7 +121,7 @@ func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (n
 				return false, handled, err
 			}
 		}
-		o = m.o.Runner.Fail(t, final)
+		o = m.fail(t, final)
 	}
 	return m.finish(work, h, t, o, stoppedByUser(err))
 }
@@ -177,9 +181,18 @@ func (m *Mailbox) attempt(ctx context.Context, h *holding, t Task) (o Outcome, e
 	return m.o.Runner.Run(ctx, t)
 }
 
+// fail is the outcome of a message that gets no answer.
+func (m *Mailbox) fail(t Task, why *contracts.Error) Outcome {
+	o := m.o.Runner.Fail(t, why)
+	o.failed = true
+	return o
+}
+
 // finish commits the outcome, stores what is to be sent, replies and settles.
 func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, stopped bool) (next bool, _ Handled, _ error) {
+	endCommit := m.step(work, "commit")
 	c, err := m.commitSurely(work, h, t, &o, stopped)
+	endCommit(err)
 	if err != nil {
 		handled, err := m.giveUp(h, t.ID, err)
 		return false, handled, err
@@ -194,6 +207,7 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 	}
 	m.memory.keep(h.conversation, c.version, o)
 	m.crash("committed")
+	m.ended(t, !o.failed)
 	h.last, h.reached, h.want = t.Sequence, t.Sequence, c.want
 	if c.state == stateMore && (len(o.Out) > 0 || c.want <= t.Sequence) {
 		if err := m.flushStored(work, h); err != nil {
@@ -201,7 +215,9 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 			return false, handled, err
 		}
 	}
+	endReply := m.step(work, "reply")
 	m.o.Runner.Reply(work, t, o)
+	endReply(nil)
 	m.crash("replied")
 	m.settleOwn(h, t.Sequence)
 	m.tidy(t, c.kept)
@@ -225,6 +241,7 @@ func (m *Mailbox) commitSurely(work context.Context, h *holding, t Task, o *Outc
 		if err == nil || work.Err() != nil {
 			return c, err
 		}
+		m.count(EventCommitAgain)
 		if !told {
 			m.o.Log.Warn().Err(err).Str("message_id", t.ID).Msg("answer not committed yet, trying on")
 		}
@@ -246,7 +263,7 @@ const commitAgain = 250 * time.Millisecond
 func (m *Mailbox) commit(work context.Context, h *holding, t Task, o *Outcome, stopped bool) (committed, error) {
 	c, err := m.box.commit(work, h, t, *o, stopped)
 	if err == nil && c.state == stateStopped {
-		*o = m.o.Runner.Fail(t, &contracts.Error{Code: contracts.CodeStopped, Message: "stopped by the user"})
+		*o = m.fail(t, &contracts.Error{Code: contracts.CodeStopped, Message: "stopped by the user"})
 		c, err = m.box.commit(work, h, t, *o, true)
 	}
 	if err != nil || c.state != stateLost {

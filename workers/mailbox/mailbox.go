@@ -40,6 +40,8 @@ type Task struct {
 	Attempt int // 1 for the first
 	// Raw says that Data has no readable id; ID is then a contracts.DeadID.
 	Raw bool
+	// TraceID is for log lines; empty when there are no traces.
+	TraceID string
 }
 
 // Outcome is what finishes a message.
@@ -54,6 +56,8 @@ type Outcome struct {
 	MemorySize int
 	// Waiters, for Reply, are inboxes that asked for the answer while it was made.
 	Waiters []string
+	// failed says that it came from Fail.
+	failed bool
 }
 
 // Runner gives messages their meaning.
@@ -108,6 +112,9 @@ type Options struct {
 	BoxTTL     time.Duration // default 24h
 	DoneTTL    time.Duration // default 24h
 	ResultTTL  time.Duration // default 1h
+
+	// Watch is told what happens, for metrics and traces; its zero value hears nothing.
+	Watch Watch
 
 	node string
 
@@ -182,6 +189,11 @@ const (
 	HandledNotFound Handled = "gone"     // the message is not in the stream any more
 )
 
+// AllHandled lists every end of a delivery.
+func AllHandled() []Handled {
+	return []Handled{HandledDone, HandledBusy, HandledHeld, HandledGiven, HandledRefused, HandledDeadRaw, HandledNotFound}
+}
+
 // Handle settles one delivery exactly once. When take ends, the running message
 // is finished and no further one is begun; when work ends, it is given back. An
 // error means that a dependency is down and fetching more makes no sense.
@@ -196,8 +208,11 @@ func (m *Mailbox) Handle(take, work context.Context, d jetstream.Msg) (Handled, 
 	}
 	h := &holding{
 		conversation: conversation, subject: d.Subject(), token: m.newToken(),
-		created: m.o.Look().life(), connects: m.o.Conn.Stats().Reconnects, own: &message{seq: meta.Sequence.Stream, at: meta.Timestamp, data: d.Data()},
-		delivery: d, delivered: meta.NumDelivered,
+		created: m.o.Look().life(), connects: m.o.Conn.Stats().Reconnects, own: &message{seq: meta.Sequence.Stream, at: meta.Timestamp, data: d.Data(), header: d.Headers()},
+		delivery: d, delivered: meta.NumDelivered, began: m.o.Now(),
+	}
+	if h.delivered > 1 {
+		m.count(EventRedelivered)
 	}
 	m.identify(h, h.own)
 	h.ownID, h.known = h.own.id, m.memory.of(conversation)

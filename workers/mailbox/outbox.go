@@ -46,7 +46,9 @@ func (m *Mailbox) send(ctx context.Context, h *holding, entry []byte) error {
 		}, fmt.Sprintf("outbox-%s-%x", h.conversation, h.fence))
 	}
 	msg := &nats.Msg{Subject: contracts.SubjectSend(o.Channel, o.Conversation), Data: entry}
-	_, err = m.publish(ctx, msg, o.ID)
+	if _, err = m.publish(ctx, msg, o.ID); err == nil {
+		m.count(EventOutStored)
+	}
 	return err
 }
 
@@ -66,6 +68,7 @@ func (m *Mailbox) publish(ctx context.Context, msg *nats.Msg, id string) (*jetst
 func (m *Mailbox) holdOutbox(h *holding, t Task, cause error) (Handled, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), m.o.CallTimeout)
 	defer cancel()
+	m.count(EventOutHeld)
 	wait := m.backoff(1, cause)
 	m.o.Log.Warn().Err(cause).Str("message_id", t.ID).Dur("retry_in", wait).Msg("reply not stored for delivery, trying again")
 	if err := m.box.hold(ctx, h, t.ID, wait, true, failures{}); err != nil {

@@ -54,8 +54,9 @@ func (m *Mailbox) retryLater(work context.Context, h *holding, t Task, f failure
 		f.first = m.o.Now()
 	}
 	f.count++
+	m.count(EventRetry)
 	wait := m.backoff(f.count, cause)
-	m.o.Log.Warn().Err(cause).Str("message_id", t.ID).Int("attempt", t.Attempt).Int("failures", f.count).
+	withTrace(m.o.Log.Warn(), t).Err(cause).Str("message_id", t.ID).Int("attempt", t.Attempt).Int("failures", f.count).
 		Dur("retry_in", wait).Msg("message not answered, trying again")
 	if err := m.box.hold(work, h, t.ID, wait, !charged(cause), f); err != nil {
 		return m.giveUp(h, t.ID, err)

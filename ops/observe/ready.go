@@ -1,0 +1,87 @@
+package observe
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"moltbot/contracts"
+)
+
+// What a probe says.
+const (
+	StatusReady    = "ready"
+	StatusNotReady = "not_ready"
+)
+
+// Times of a probe.
+const (
+	readyTimeout = time.Second            // for all checks together
+	readyFresh   = time.Second            // probes within this share one look that found all well
+	brokenFresh  = 100 * time.Millisecond // and one that did not, so that recovery shows at once
+)
+
+// Check asks one dependency. The text of its error is public.
+type Check func(context.Context) error
+
+// Readiness asks every check, at most once a second however many probe.
+type Readiness struct {
+	checks map[string]Check
+	now    func() time.Time
+
+	mu   sync.Mutex
+	last contracts.Ready
+	at   time.Time
+}
+
+// NewReadiness gives a Readiness over checks.
+func NewReadiness(checks map[string]Check, now func() time.Time) *Readiness {
+	return &Readiness{checks: checks, now: now}
+}
+
+// Look gives what is known, no older than a second. It waits no longer than a
+// second, whatever the checks do.
+func (r *Readiness) Look(ctx context.Context) contracts.Ready {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fresh := readyFresh
+	if r.last.Status != StatusReady {
+		fresh = brokenFresh
+	}
+	if !r.at.IsZero() && r.now().Sub(r.at) < fresh {
+		return r.last
+	}
+	r.last, r.at = r.ask(ctx), r.now()
+	return r.last
+}
+
+func (r *Readiness) ask(ctx context.Context) contracts.Ready {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+	defer cancel()
+	type answer struct{ name, text string }
+	answers := make(chan answer, len(r.checks))
+	out := contracts.Ready{Status: StatusReady, Checks: make(map[string]string, len(r.checks))}
+	for name, check := range r.checks {
+		out.Checks[name] = "no answer" // until it comes
+		go func() {
+			text := "ok"
+			if err := check(ctx); err != nil {
+				text = contracts.Public(err).Message
+			}
+			answers <- answer{name, text}
+		}()
+	}
+	for range r.checks {
+		select {
+		case a := <-answers:
+			out.Checks[a.name] = a.text
+		case <-ctx.Done():
+		}
+	}
+	for _, text := range out.Checks {
+		if text != "ok" {
+			out.Status = StatusNotReady
+		}
+	}
+	return out
+}

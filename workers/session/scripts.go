@@ -1,0 +1,11 @@
+package session
+
+import "github.com/redis/go-redis/v9"
+
+// Scripts gives the name of each Lua script by the hash under which Redis is
+// asked to run it, for metrics.
+func Scripts() map[string]string {
+	return map[string]string{
+		redis.NewScript(claimLua).Hash(): "claim_key", redis.NewScript(resetLua).Hash(): "reset",
+	}
+}
