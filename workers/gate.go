@@ -11,10 +11,10 @@ type gate struct {
 	mu    sync.Mutex
 	limit int
 	used  int
-	wake  chan struct{} // closed and renewed whenever a slot may have become free
+	wake  chan struct{} // closed when a slot may have become free; nil while nobody waits
 }
 
-func newGate(limit int) *gate { return &gate{limit: limit, wake: make(chan struct{})} }
+func newGate(limit int) *gate { return &gate{limit: limit} }
 
 // acquire waits for at least one slot and takes up to most. It gives 0 when ctx
 // ends first.
@@ -25,6 +25,9 @@ func (g *gate) acquire(ctx context.Context, most int) int {
 			g.used += n
 			g.mu.Unlock()
 			return n
+		}
+		if g.wake == nil {
+			g.wake = make(chan struct{})
 		}
 		wake := g.wake
 		g.mu.Unlock()
@@ -67,6 +70,8 @@ func (g *gate) size() int {
 }
 
 func (g *gate) signal() {
-	close(g.wake)
-	g.wake = make(chan struct{})
+	if g.wake != nil {
+		close(g.wake)
+		g.wake = nil
+	}
 }

@@ -31,7 +31,7 @@ type pool struct {
 	log      zerolog.Logger
 	metrics  *metrics
 
-	running sync.WaitGroup
+	crew    *crew
 	busy    atomic.Int32 // deliveries in the settler's hands
 	fetches atomic.Bool  // the last fetch was let through
 	mu      sync.Mutex
@@ -69,6 +69,7 @@ func (p *pool) run(take context.Context) error {
 	p.mu.Lock()
 	p.take, p.stay = take, newStay(take)
 	p.mu.Unlock()
+	p.crew = newCrew(p.settle)
 	var c jetstream.Consumer
 	for take.Err() == nil {
 		var err error
@@ -82,7 +83,7 @@ func (p *pool) run(take context.Context) error {
 	p.fetches.Store(false)
 	giveUp := time.AfterFunc(p.softStop, stopWork)
 	defer giveUp.Stop()
-	p.running.Wait()
+	p.crew.end()
 	return nil
 }
 
@@ -143,7 +144,7 @@ func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstrea
 			continue
 		}
 		started++
-		p.running.Go(func() { p.settle(stay, work, d) })
+		p.crew.start(job{stay, work, d})
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
 		return c, fmt.Errorf("fetch: %w", err)

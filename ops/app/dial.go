@@ -93,6 +93,7 @@ func newRedis(address string, pool config.Pool) (redis.UniversalClient, error) {
 	}
 	u := &redis.UniversalOptions{
 		Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+		Protocol:   2, // with 3 the client looks for pushed messages before every command
 		MasterName: master, PoolSize: cmp.Or(pool.MaxSize, redisPool),
 		PipelinePoolSize: -1, // no second pool beside it
 		ConnMaxIdleTime:  pool.IdleTimeout, ConnMaxLifetime: pool.MaxLifetime, ConnMaxLifetimeJitter: pool.MaxLifetime / 10,
@@ -119,7 +120,7 @@ func newRedis(address string, pool config.Pool) (redis.UniversalClient, error) {
 	}
 	if o.Network == "unix" {
 		o.PoolSize, o.DialTimeout, o.ReadTimeout, o.WriteTimeout = u.PoolSize, u.DialTimeout, u.ReadTimeout, u.WriteTimeout
-		o.PoolTimeout, o.MaxRetries, o.PipelinePoolSize = u.PoolTimeout, u.MaxRetries, u.PipelinePoolSize
+		o.Protocol, o.PoolTimeout, o.MaxRetries, o.PipelinePoolSize = u.Protocol, u.PoolTimeout, u.MaxRetries, u.PipelinePoolSize
 		o.ConnMaxIdleTime, o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = u.ConnMaxIdleTime, u.ConnMaxLifetime, u.ConnMaxLifetimeJitter
 		return redis.NewClient(o), nil
 	}

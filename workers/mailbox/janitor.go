@@ -172,14 +172,15 @@ func (j *Janitor) peek(ctx context.Context) error {
 
 // due reports whether a purge is worth its price: it makes the broker forget
 // which deliveries are due again, so that one which was just given back comes
-// only after the ack wait. With nothing pending there is none; otherwise the
+// only after the ack wait. With nothing pending there is none, and none while a
+// worker waits for deliveries, because it would have got them; otherwise the
 // finished messages have to be many.
 func (j *Janitor) due(s jetstream.StreamState, c *jetstream.ConsumerInfo) bool {
 	floor := c.AckFloor.Stream
 	if s.Msgs == 0 || floor < s.FirstSeq || floor > s.LastSeq {
 		return false
 	}
-	return c.NumAckPending == 0 || 2*(floor-s.FirstSeq+1) >= j.o.MaxFinished
+	return c.NumAckPending == 0 || c.NumWaiting > 0 || 2*(floor-s.FirstSeq+1) >= j.o.MaxFinished
 }
 
 // markTTL outlives every box, and so every sequence that is remembered.
