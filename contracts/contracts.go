@@ -4,12 +4,16 @@
 // imports nothing but the standard library.
 package contracts
 
+import "fmt"
+
 // Version is the version of every envelope and record that this build writes.
 // A build reads Version and Version-1; anything else is dead-lettered as
 // unsupported and can be replayed after an upgrade.
-const Version = 1
+const Version = 2
 
 // OldestVersion is the oldest envelope and record version this build reads.
 const OldestVersion = 1
 
 func supported(v int) bool { return v >= OldestVersion && v <= Version }
+
+func versionError(v int) error { return fmt.Errorf("%w %d", ErrVersion, v) }

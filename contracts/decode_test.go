@@ -15,7 +15,11 @@ func seeds(f *testing.F, name string) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, s := range [][]byte{b, b[:len(b)/2], append(bytes.Clone(b), b...), nil, []byte("null"), []byte("{}"), []byte(`{"v":1}`), []byte("1  "), []byte("final 1 x ")} {
+	old, err := os.ReadFile(filepath.Join("testdata", "v1", name+".golden"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range [][]byte{b, old, b[:len(b)/2], append(bytes.Clone(b), b...), nil, []byte("null"), []byte("{}"), []byte(`{"v":1}`), []byte("1  "), []byte("final 1 x ")} {
 		f.Add(s)
 	}
 }
@@ -34,6 +38,9 @@ func again[T any](t *testing.T, v T, encode func(T) ([]byte, error), decode func
 	}
 	first, second := reflect.ValueOf(v), reflect.ValueOf(back)
 	for i := range first.NumField() {
+		if first.Type().Field(i).Name == "Version" {
+			continue // the writer's own
+		}
 		if f, s := first.Field(i), second.Field(i); f.Kind() == reflect.Slice && f.Len() == 0 && s.Len() == 0 {
 			continue
 		} else if !reflect.DeepEqual(f.Interface(), s.Interface()) {
@@ -70,8 +77,8 @@ func FuzzDecodeSealed(f *testing.F) {
 	seeds(f, "sealed")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeSealed(b)
-		if err == nil && !bytes.Equal(EncodeSealed(s), b) {
-			t.Fatalf("%q is read but written as %q", b, EncodeSealed(s))
+		if err == nil {
+			again(t, s, func(s Sealed) ([]byte, error) { return EncodeSealed(s), nil }, DecodeSealed)
 		}
 	})
 }
@@ -86,8 +93,8 @@ func FuzzDecodeReply(f *testing.F) {
 		if _, err := ParseID(r.ID); err != nil {
 			t.Fatalf("%q was taken", r.ID)
 		}
-		if len(r.Data) <= MaxReply && !bytes.Equal(EncodeReply(r), b) {
-			t.Fatalf("%q is read but written as %q", b, EncodeReply(r))
+		if len(r.Data) <= MaxReply {
+			again(t, r, func(r Reply) ([]byte, error) { return EncodeReply(r), nil }, DecodeReply)
 		}
 	})
 }
@@ -126,7 +133,7 @@ func FuzzDecodeTurn(f *testing.F) {
 	seeds(f, "turn")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if v, err := DecodeTurn(b); err == nil {
-			again(t, v, EncodeTurn, DecodeTurn)
+			again(t, v, func(v Turn) ([]byte, error) { return EncodeTurn(v), nil }, DecodeTurn)
 		}
 	})
 }
@@ -135,7 +142,7 @@ func FuzzDecodeResult(f *testing.F) {
 	seeds(f, "result")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if v, err := DecodeResult(b); err == nil {
-			again(t, v, EncodeResult, DecodeResult)
+			again(t, v, func(v Result) ([]byte, error) { return EncodeResult(v), nil }, DecodeResult)
 		}
 	})
 }

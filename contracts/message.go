@@ -1,9 +1,11 @@
 package contracts
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,39 +33,56 @@ type Message struct {
 	Model     string // explicit model, or empty
 }
 
-// envelope is Message on the wire.
-type envelope struct {
-	Version      int     `json:"v"`
-	ID           string  `json:"id"`
-	Conversation string  `json:"conversation"`
-	Channel      Channel `json:"channel"`
-	RequestID    string  `json:"request_id,omitempty"`
-	ReplyTo      string  `json:"reply_to,omitempty"`
-	Accepted     int64   `json:"accepted"` // Unix milliseconds
-	Body         []byte  `json:"body"`     // sealed messageBody
-}
-
-type messageBody struct {
-	Caller    string `json:"caller"`
-	SessionID string `json:"session_id"`
-	Text      string `json:"text"`
-	Model     string `json:"model,omitempty"`
-}
-
-// EncodeMessage seals m and gives the bytes to publish on its subject.
+// EncodeMessage seals m and gives the bytes to publish on its subject: a line of
+// text in the clear, its fields separated by spaces, and behind it the sealed body.
+//
+//	<version> <id> <channel> <accepted, Unix ms> <request id or -> <reply subject or ->\n
+//
+// The conversation stands in the id.
 func EncodeMessage(m Message, sealer Sealer) ([]byte, error) {
-	plain, err := json.Marshal(messageBody{Caller: m.Caller, SessionID: m.SessionID, Text: m.Text, Model: m.Model})
-	if err != nil {
-		return nil, fmt.Errorf("encode message body: %w", err)
+	id, err := ParseID(m.ID)
+	if err != nil || id.Conversation != m.Conversation || !isWord(string(m.Channel)) || !isWord(orNone(m.RequestID)) || !isWord(orNone(m.ReplyTo)) {
+		return nil, errors.New("encode message: the envelope contradicts its id, or a field is no word")
 	}
-	sealed, err := sealer.Seal(plain, KindMessage, m.Conversation, m.ID)
+	w := newFields(16 + len(m.Caller) + len(m.SessionID) + len(m.Text) + len(m.Model))
+	w.text(m.Caller, m.SessionID, m.Text, m.Model)
+	sealed, err := sealer.Seal(w.b, KindMessage, m.Conversation, m.ID)
 	if err != nil {
 		return nil, fmt.Errorf("seal message: %w", err)
 	}
-	return json.Marshal(envelope{
-		Version: Version, ID: m.ID, Conversation: m.Conversation, Channel: m.Channel,
-		RequestID: m.RequestID, ReplyTo: m.ReplyTo, Accepted: m.Accepted.UnixMilli(), Body: sealed,
-	})
+	b := make([]byte, 0, 32+len(m.ID)+len(m.Channel)+len(m.RequestID)+len(m.ReplyTo)+len(sealed))
+	b = append(strconv.AppendInt(b, Version, 10), ' ')
+	b = append(append(b, m.ID...), ' ')
+	b = append(append(b, m.Channel...), ' ')
+	b = append(strconv.AppendInt(b, m.Accepted.UnixMilli(), 10), ' ')
+	b = append(append(b, orNone(m.RequestID)...), ' ')
+	b = append(append(b, orNone(m.ReplyTo)...), '\n')
+	if len(b) > maxClearLine {
+		return nil, errors.New("encode message: the fields in the clear are too long")
+	}
+	return append(b, sealed...), nil
+}
+
+// none stands for an empty field of the clear line.
+const none = "-"
+
+func orNone(s string) string {
+	if s == "" {
+		return none
+	}
+	return s
+}
+
+func orEmpty(s string) string {
+	if s == none {
+		return ""
+	}
+	return s
+}
+
+// isWord reports whether s can stand in the clear line.
+func isWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // Letter is a message as it lies in the stream: readable as far as routing
@@ -71,31 +90,56 @@ func EncodeMessage(m Message, sealer Sealer) ([]byte, error) {
 type Letter struct {
 	Message
 	body []byte
+	json bool // the body is of the first version
 }
 
-// DecodeLetter reads the clear part of what EncodeMessage wrote. An unknown
-// version gives an error that wraps ErrVersion.
+const (
+	clearFields  = 6
+	maxClearLine = 1 << 10
+)
+
+// DecodeLetter reads the clear part of what EncodeMessage wrote, in this version
+// or the one before. An unknown version gives an error that wraps ErrVersion.
+// The letter shares b's memory.
 func DecodeLetter(b []byte) (Letter, error) {
-	var e envelope
-	if err := json.Unmarshal(b, &e); err != nil {
-		return Letter{}, fmt.Errorf("decode message: %w", err)
+	if isJSON(b) {
+		return decodeLetterJSON(b)
 	}
-	if !supported(e.Version) {
-		return Letter{}, fmt.Errorf("decode message: %w %d", ErrVersion, e.Version)
+	end := bytes.IndexByte(b[:min(len(b), maxClearLine)], '\n')
+	if end < 0 {
+		return Letter{}, errors.New("decode message: no clear line")
 	}
-	id, err := ParseID(e.ID)
+	line := string(b[:end])
+	version, rest, _ := strings.Cut(line, " ")
+	v, err := canonicalInt(version, 10, maxVersionLen)
+	if err != nil {
+		return Letter{}, errors.New("decode message: no version")
+	}
+	if int(v) != Version {
+		return Letter{}, fmt.Errorf("decode message: %w %d", ErrVersion, v)
+	}
+	var f [clearFields - 1]string
+	for i := range f {
+		var more bool
+		f[i], rest, more = strings.Cut(rest, " ")
+		if !isWord(f[i]) || more != (i < len(f)-1) {
+			return Letter{}, errors.New("decode message: the clear line has not its six fields")
+		}
+	}
+	id, err := ParseID(f[0])
 	if err != nil {
 		return Letter{}, fmt.Errorf("decode message: %w", err)
 	}
-	if id.Conversation != e.Conversation || e.Channel == "" {
-		return Letter{}, errors.New("decode message: the envelope contradicts its id")
+	accepted, err := strconv.ParseInt(f[2], 10, 64)
+	if err != nil || strconv.FormatInt(accepted, 10) != f[2] {
+		return Letter{}, errors.New("decode message: no time of acceptance")
 	}
 	return Letter{
 		Message: Message{
-			ID: e.ID, Conversation: e.Conversation, Channel: e.Channel, RequestID: e.RequestID, ReplyTo: e.ReplyTo,
-			Accepted: time.UnixMilli(e.Accepted).UTC(),
+			ID: f[0], Conversation: id.Conversation, Channel: Channel(f[1]), RequestID: orEmpty(f[3]), ReplyTo: orEmpty(f[4]),
+			Accepted: time.UnixMilli(accepted).UTC(),
 		},
-		body: e.Body,
+		body: b[end+1:],
 	}, nil
 }
 
@@ -105,11 +149,18 @@ func (l Letter) Open(sealer Sealer) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("open message: %w", err)
 	}
-	var body messageBody
-	if err := json.Unmarshal(plain, &body); err != nil {
+	m := l.Message
+	if l.json {
+		err := openBodyJSON(plain, &m)
+		return m, err
+	}
+	if err := versioned(plain); err != nil {
 		return Message{}, fmt.Errorf("decode message body: %w", err)
 	}
-	m := l.Message
-	m.Caller, m.SessionID, m.Text, m.Model = body.Caller, body.SessionID, body.Text, body.Model
+	r := readFields(plain)
+	m.Caller, m.SessionID, m.Text, m.Model = r.text(), r.text(), r.text(), r.text()
+	if err := r.end(); err != nil {
+		return Message{}, fmt.Errorf("decode message body: %w", err)
+	}
 	return m, nil
 }

@@ -2,6 +2,7 @@ package contracts
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,7 +64,7 @@ func DecodePoolSlots(b []byte) (PoolSlots, error) {
 		return PoolSlots{}, fmt.Errorf("decode slots: %w", err)
 	}
 	// Unknown, missing and repeated members all show here.
-	if written, err := EncodePoolSlots(s); err != nil || !bytes.Equal(b, written) {
+	if written, err := json.Marshal(s); err != nil || !bytes.Equal(b, written) {
 		return PoolSlots{}, errors.New("decode slots: not written as moltbot writes them")
 	}
 	return s, nil

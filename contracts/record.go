@@ -16,7 +16,7 @@ var ErrVersion = errors.New("unsupported version")
 // Turn is one round of a conversation: what the user wrote and what the model
 // answered. It is stored sealed in the list KeySession names.
 type Turn struct {
-	Version   int    `json:"v"`
+	Version   int    `json:"v"`  // of the JSON form
 	ID        string `json:"id"` // the message id
 	User      string `json:"user"`
 	Assistant string `json:"assistant"`
@@ -53,23 +53,61 @@ func Failed(m Message, code Code, detail string, at time.Time) Result {
 }
 
 // EncodeTurn gives the plain bytes to be sealed.
-func EncodeTurn(t Turn) ([]byte, error) { return encode(&t, &t.Version) }
-
-// EncodeResult gives the plain bytes to be sealed.
-func EncodeResult(r Result) ([]byte, error) { return encode(&r, &r.Version) }
-
-// DecodeTurn reads what EncodeTurn wrote.
-func DecodeTurn(b []byte) (Turn, error) {
-	var t Turn
-	err := decode(b, &t, &t.Version, "turn")
-	return t, err
+func EncodeTurn(t Turn) []byte {
+	w := newFields(48 + len(t.ID) + len(t.User) + len(t.Assistant))
+	w.text(t.ID, t.User, t.Assistant)
+	w.number(t.Tokens)
+	w.time(t.At)
+	return w.b
 }
 
-// DecodeResult reads what EncodeResult wrote.
-func DecodeResult(b []byte) (Result, error) {
-	var r Result
-	err := decode(b, &r, &r.Version, "result")
-	return r, err
+// DecodeTurn reads what EncodeTurn wrote, in this version or the one before.
+func DecodeTurn(b []byte) (t Turn, err error) {
+	if isJSON(b) {
+		err = decode(b, &t, &t.Version, "turn")
+		t.Version, t.At = Version, t.At.UTC()
+		return t, err
+	}
+	if err := versioned(b); err != nil {
+		return t, fmt.Errorf("decode turn: %w", err)
+	}
+	r := readFields(b)
+	t = Turn{Version: Version, ID: r.text(), User: r.text(), Assistant: r.text(), Tokens: r.number(), At: r.time()}
+	if err := r.end(); err != nil {
+		return Turn{}, fmt.Errorf("decode turn: %w", err)
+	}
+	return t, nil
+}
+
+// EncodeResult gives the plain bytes to be sealed.
+func EncodeResult(r Result) []byte {
+	w := newFields(96 + len(r.ID) + len(r.SessionID) + len(r.Reply) + len(r.Detail) + len(r.Model) + len(r.ModelVersion))
+	w.text(r.ID, r.SessionID, r.Reply, string(r.Code), r.Detail, r.Model, r.ModelVersion, r.Finish)
+	w.number(r.Usage.PromptTokens, r.Usage.CompletionTokens)
+	w.time(r.At)
+	return w.b
+}
+
+// DecodeResult reads what EncodeResult wrote, in this version or the one before.
+func DecodeResult(b []byte) (v Result, err error) {
+	if isJSON(b) {
+		err = decode(b, &v, &v.Version, "result")
+		v.Version, v.At = Version, v.At.UTC()
+		return v, err
+	}
+	if err := versioned(b); err != nil {
+		return v, fmt.Errorf("decode result: %w", err)
+	}
+	r := readFields(b)
+	v = Result{
+		Version: Version, ID: r.text(), SessionID: r.text(), Reply: r.text(), Code: Code(r.text()), Detail: r.text(),
+		Model: r.text(), ModelVersion: r.text(), Finish: r.text(),
+		Usage: Usage{PromptTokens: r.number(), CompletionTokens: r.number()}, At: r.time(),
+	}
+	if err := r.end(); err != nil {
+		return Result{}, fmt.Errorf("decode result: %w", err)
+	}
+	return v, nil
 }
 
 func encode(v any, version *int) ([]byte, error) {

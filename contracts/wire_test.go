@@ -75,14 +75,14 @@ var wire = []struct {
 		}
 		return l.Open(place{})
 	}},
-	{"turn", aTurn, func() ([]byte, error) { return EncodeTurn(aTurn) }, func(b []byte) (any, error) { return DecodeTurn(b) }},
-	{"result", aResult(), func() ([]byte, error) { return EncodeResult(aResult()) }, func(b []byte) (any, error) { return DecodeResult(b) }},
-	{"result_failed", aFailure, func() ([]byte, error) { return EncodeResult(aFailure) }, func(b []byte) (any, error) { return DecodeResult(b) }},
+	{"turn", aTurn, func() ([]byte, error) { return EncodeTurn(aTurn), nil }, func(b []byte) (any, error) { return DecodeTurn(b) }},
+	{"result", aResult(), func() ([]byte, error) { return EncodeResult(aResult()), nil }, func(b []byte) (any, error) { return DecodeResult(b) }},
+	{"result_failed", aFailure, func() ([]byte, error) { return EncodeResult(aFailure), nil }, func(b []byte) (any, error) { return DecodeResult(b) }},
 	{"sealed", aSealed, func() ([]byte, error) { return EncodeSealed(aSealed), nil }, func(b []byte) (any, error) { return DecodeSealed(b) }},
 	{"reply", Reply(aSealed), func() ([]byte, error) { return EncodeReply(Reply(aSealed)), nil }, func(b []byte) (any, error) { return DecodeReply(b) }},
-	{"attach", Attach{Version: 1, ReplyTo: "chat.reply.n1"}, func() ([]byte, error) { return EncodeAttach("chat.reply.n1"), nil }, func(b []byte) (any, error) { return DecodeAttach(b) }},
+	{"attach", Attach{Version: Version, ReplyTo: "chat.reply.n1"}, func() ([]byte, error) { return EncodeAttach("chat.reply.n1"), nil }, func(b []byte) (any, error) { return DecodeAttach(b) }},
 	{"outgoing", anOutgoing, func() ([]byte, error) { return EncodeOutgoing(anOutgoing) }, func(b []byte) (any, error) { return DecodeOutgoing(b) }},
-	{"pool_slots", PoolSlots{Version: 1, Slots: 64}, func() ([]byte, error) { return EncodePoolSlots(PoolSlots{Slots: 64}) }, func(b []byte) (any, error) { return DecodePoolSlots(b) }},
+	{"pool_slots", PoolSlots{Version: Version, Slots: 64}, func() ([]byte, error) { return EncodePoolSlots(PoolSlots{Slots: 64}) }, func(b []byte) (any, error) { return DecodePoolSlots(b) }},
 	{"worker_status", aWorker, func() ([]byte, error) { return EncodeWorkerStatus(aWorker) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
 	{"dead", aDead, func() ([]byte, error) { return EncodeDead(aDead) }, func(b []byte) (any, error) { return DecodeDead(b) }},
 
@@ -104,16 +104,16 @@ var wire = []struct {
 }
 
 var (
-	aTurn      = Turn{Version: 1, ID: anID, User: "hi", Assistant: "hello", Tokens: 5, At: noon}
+	aTurn      = Turn{Version: Version, ID: anID, User: "hi", Assistant: "hello", Tokens: 5, At: noon}
 	aFailure   = Failed(aMessage(), CodeModelTimeout, "the model took too long", noon)
 	aSealed    = Sealed{ID: anID, Data: []byte("any bytes \x00\n here")}
-	anOutgoing = Outgoing{Version: 1, ID: anID, Conversation: aConversation, Channel: "feishu", Data: []byte{1, 2}}
+	anOutgoing = Outgoing{Version: Version, ID: anID, Conversation: aConversation, Channel: "feishu", Data: []byte{1, 2}}
 	aWorker    = WorkerStatus{
-		Version: 1, Node: "n1", Host: "h", PID: 7, Build: "v0", Started: noon,
+		Version: Version, Node: "n1", Host: "h", PID: 7, Build: "v0", Started: noon,
 		Pools: map[Pool]PoolStatus{PoolChat: {Slots: 4, InUse: 3, Configured: 64}},
 	}
 	aDead = Dead{
-		Version: 1, ID: anID, Conversation: aConversation, Code: CodeModelFailed, Detail: []byte("sealed"), Attempts: 5,
+		Version: Version, ID: anID, Conversation: aConversation, Code: CodeModelFailed, Detail: []byte("sealed"), Attempts: 5,
 		Stream: StreamChat, Sequence: 9, Subject: SubjectChat(aConversation), At: noon, Original: []byte("original"),
 	}
 )
@@ -159,17 +159,22 @@ func TestGolden(t *testing.T) {
 
 // A build reads what it knows, and says of anything else that it is another version's.
 func TestVersions(t *testing.T) {
-	version := regexp.MustCompile(`"v":1,|(^|^final )1 `)
+	version := regexp.MustCompile(`"v":2,|(^|^final )2 |^\x02`)
 	for _, w := range wire {
 		if w.decode == nil {
 			continue
 		}
 		b := golden(t, w.name)
-		for _, v := range []string{"0", "2", "99", "1"} {
-			as := version.ReplaceAllFunc(b, func(m []byte) []byte { return bytes.Replace(m, []byte("1"), []byte(v), 1) })
+		for _, v := range []byte{0, 3, 9, 2} {
+			as := version.ReplaceAllFunc(b, func(m []byte) []byte {
+				if m[0] == Version {
+					return []byte{v}
+				}
+				return bytes.Replace(m, []byte("2"), []byte{'0' + v}, 1)
+			})
 			_, err := w.decode(as)
-			if (v == "1") != (err == nil) || (v != "1") != errors.Is(err, ErrVersion) {
-				t.Errorf("%s of version %s: %v", w.name, v, err)
+			if (v == Version) != (err == nil) || (v != Version) != errors.Is(err, ErrVersion) {
+				t.Errorf("%s of version %d: %v", w.name, v, err)
 			}
 		}
 		without := version.ReplaceAll(b, []byte("$1"))
@@ -181,13 +186,50 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-func TestWriterSetsTheVersion(t *testing.T) {
-	b, err := EncodeTurn(Turn{Version: 77, ID: anID})
-	if err != nil {
-		t.Fatal(err)
+// What the version before wrote is read as if this one had written it.
+func TestVersionBefore(t *testing.T) {
+	for _, w := range wire {
+		if w.decode == nil {
+			continue
+		}
+		got, err := w.decode(golden(t, "v1/"+w.name))
+		if err != nil {
+			t.Errorf("%s: %v", w.name, err)
+			continue
+		}
+		was := reflect.New(reflect.TypeOf(got)).Elem()
+		was.Set(reflect.ValueOf(got))
+		if v := was.FieldByName("Version"); v.IsValid() {
+			v.SetInt(Version)
+		}
+		if !reflect.DeepEqual(was.Interface(), w.value) {
+			t.Errorf("%s: read\n%+v, want\n%+v", w.name, got, w.value)
+		}
 	}
-	if got, err := DecodeTurn(b); err != nil || got.Version != Version {
+}
+
+func TestWriterSetsTheVersion(t *testing.T) {
+	if got, err := DecodeTurn(EncodeTurn(Turn{Version: 77, ID: anID})); err != nil || got.Version != Version {
 		t.Errorf("version %d, %v", got.Version, err)
+	}
+}
+
+// A field that could not be told from its neighbors is refused where it is written.
+func TestNoSuchEnvelope(t *testing.T) {
+	for name, change := range map[string]func(*Message){
+		"of another conversation": func(m *Message) { m.Conversation = strings.Repeat("0", conversationLen) },
+		"without a channel":       func(m *Message) { m.Channel = "" },
+		"channel of two words":    func(m *Message) { m.Channel = "a b" },
+		"request of two lines":    func(m *Message) { m.RequestID = "a\nb" },
+		"reply subject not ASCII": func(m *Message) { m.ReplyTo = "chat.reply.ü" },
+		"much too long":           func(m *Message) { m.RequestID = strings.Repeat("x", 2000) },
+		"without an id":           func(m *Message) { m.ID = "" },
+	} {
+		m := aMessage()
+		change(&m)
+		if b, err := EncodeMessage(m, place{}); err == nil {
+			t.Errorf("%s: %q", name, b)
+		}
 	}
 }
 
@@ -196,12 +238,7 @@ func TestMessageIsSealedForItsPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var e envelope
-	if err := json.Unmarshal(b, &e); err != nil {
-		t.Fatal(err)
-	}
-	e.Body = nil
-	clearPart, _ := json.Marshal(e)
+	clearPart, _, _ := bytes.Cut(b, []byte("\n"))
 	for _, secret := range []string{"api:admin", "s-1", "llo", "gpt-5"} {
 		if bytes.Contains(clearPart, []byte(secret)) {
 			t.Errorf("%q lies in the clear: %s", secret, clearPart)
@@ -247,15 +284,31 @@ func TestContradictions(t *testing.T) {
 	}
 	cases := map[string]func() error{
 		"letter of another conversation": func() error {
-			_, err := DecodeLetter(change("message", `"conversation":"`+aConversation, `"conversation":"`+other))
+			_, err := DecodeLetter(change("v1/message", `"conversation":"`+aConversation, `"conversation":"`+other))
 			return err
 		},
 		"letter without a channel": func() error {
-			_, err := DecodeLetter(change("message", `"channel":"api"`, `"channel":""`))
+			_, err := DecodeLetter(change("message", " api ", "  "))
+			return err
+		},
+		"old letter without a channel": func() error {
+			_, err := DecodeLetter(change("v1/message", `"channel":"api"`, `"channel":""`))
+			return err
+		},
+		"letter with a field more": func() error {
+			_, err := DecodeLetter(change("message", " api ", " api api "))
 			return err
 		},
 		"letter without an id": func() error {
 			_, err := DecodeLetter(change("message", anID, ""))
+			return err
+		},
+		"letter of no time": func() error {
+			_, err := DecodeLetter(change("message", " api 1", " api +1"))
+			return err
+		},
+		"letter without a line": func() error {
+			_, err := DecodeLetter(change("message", "\n", " "))
 			return err
 		},
 		"outgoing of another conversation": func() error {

@@ -53,7 +53,7 @@ func (s *store) fault() error {
 
 func sealResult(r contracts.Result) []byte {
 	id, _ := contracts.ParseID(r.ID)
-	plain, _ := contracts.EncodeResult(r)
+	plain := contracts.EncodeResult(r)
 	sealed, _ := place{}.Seal(plain, contracts.KindResult, id.Conversation, r.ID)
 	return sealed
 }

@@ -81,7 +81,7 @@ func newDisk(t testing.TB, c jetstream.StreamConfig) *disk {
 		if d.beforeOne != nil {
 			d.beforeOne(e.id)
 		}
-		d.note(func() { d.singles = append(d.singles, e.id) })
+		d.note(func() { d.singles = append(d.singles, nameIn(e.id)) })
 		return one(ctx, e)
 	}
 	d.p.group.many = func(ctx context.Context, es []*entry) error {
@@ -103,7 +103,7 @@ func (d *disk) note(f func()) {
 
 func idsOf(es []*entry) (ids []string) {
 	for _, e := range es {
-		ids = append(ids, e.id)
+		ids = append(ids, nameIn(e.id))
 	}
 	return ids
 }
@@ -126,10 +126,10 @@ func (d *disk) together(messages ...contracts.Message) map[string]sent {
 	for i, m := range messages {
 		go func() {
 			known, err := d.p.publish(context.Background(), m, false)
-			results <- sent{m.ID, known, err}
+			results <- sent{nameIn(m.ID), known, err}
 		}()
 		if i == 0 {
-			<-in
+			d.await(in)
 			continue
 		}
 		d.waiting(i)
@@ -137,10 +137,23 @@ func (d *disk) together(messages ...contracts.Message) map[string]sent {
 	close(open)
 	all := make(map[string]sent)
 	for range messages {
-		r := <-results
-		all[r.id] = r
+		select {
+		case r := <-results:
+			all[r.id] = r
+		case <-time.After(soon):
+			d.t.Fatal("a message got no answer")
+		}
 	}
 	return all
+}
+
+func (d *disk) await(event <-chan struct{}) {
+	d.t.Helper()
+	select {
+	case <-event:
+	case <-time.After(soon):
+		d.t.Fatal("nothing happened")
+	}
 }
 
 func (d *disk) waiting(n int) {
@@ -167,14 +180,21 @@ func (d *disk) stored() (ids []string) {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		ids = append(ids, m.Header.Get(nats.MsgIdHdr))
+		ids = append(ids, nameIn(m.Header.Get(nats.MsgIdHdr)))
 	}
 	return ids
 }
 
-func say(id, conversation string) contracts.Message {
-	return contracts.Message{ID: id, Conversation: conversation, Channel: contracts.ChannelAPI, Text: "hi"}
+// say makes a message whose id and conversation hold these short names.
+func say(name, conversation string) contracts.Message {
+	c := fmt.Sprintf("%026s", conversation)
+	return contracts.Message{
+		ID: fmt.Sprintf("%s.m5s3k0w0.%016s.%016s", c, name, "0"), Conversation: c, Channel: contracts.ChannelAPI, Text: "hi",
+	}
 }
+
+// nameIn gives the short name back.
+func nameIn(id string) string { return strings.TrimLeft(strings.Split(id, ".")[2], "0") }
 
 func numbered(n int) (all []contracts.Message) {
 	for i := range n {
@@ -345,7 +365,7 @@ func TestCallersThatGiveUp(t *testing.T) {
 	d.beforeOne = func(string) { once.Do(func() { close(in); <-open }) }
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = d.p.publish(context.Background(), say("m0", "c0"), false) })
-	<-in
+	d.await(in)
 	short, giveUp := context.WithCancel(context.Background())
 	gone := make(chan error, 1)
 	wg.Go(func() { _, err := d.p.publish(short, say("m1", "c1"), false); gone <- err })
@@ -378,7 +398,7 @@ func TestGroupUnderLoad(t *testing.T) {
 				if i%7 == 0 {
 					ctx, cancel = context.WithTimeout(context.Background(), time.Duration(c)*20*time.Microsecond)
 				}
-				id := fmt.Sprintf("m%d-%d", c, i)
+				id := fmt.Sprintf("m%dv%d", c, i)
 				if _, err := d.p.publish(ctx, say(id, "c"), false); err == nil {
 					mu.Lock()
 					told[id] = true
@@ -395,7 +415,7 @@ func TestGroupUnderLoad(t *testing.T) {
 	last := make(map[string]int)
 	for _, id := range d.stored() {
 		counts[id]++
-		c, n, _ := strings.Cut(id, "-")
+		c, n, _ := strings.Cut(id, "v")
 		var i int
 		if _, err := fmt.Sscan(n, &i); err != nil || i < last[c] {
 			t.Errorf("%s is stored behind %d", id, last[c])

@@ -28,11 +28,11 @@ func TestUnreadableMessages(t *testing.T) {
 			return answer(task), nil
 		}
 		c, other := s.conversation("c"), s.conversation("other")
-		changed := bytes.Replace(s.letter(c, 1), []byte(`"body":"`), []byte(`"body":"AAAA`), 1)
+		changed := bytes.Replace(s.letter(c, 1), []byte("\n"), []byte("\nAAAA"), 1)
 		bad := map[string][]byte{
 			"garbage":                    []byte("\x00\xffgarbage"),
 			"empty":                      {},
-			"unknown version":            bytes.Replace(s.letter(c, 2), []byte(`"v":1`), []byte(`"v":9`), 1),
+			"unknown version":            append([]byte("9"), s.letter(c, 2)[1:]...),
 			"body does not open":         changed,
 			"another conversation's":     s.letter(other, 3),
 			"an id that contradicts it":  bytes.Replace(s.letter(c, 4), []byte(c+"."), []byte(other+"."), 1),

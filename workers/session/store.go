@@ -52,11 +52,7 @@ func New(o Options) *Store {
 
 // SealTurn gives a turn as it is appended to the session.
 func (s *Store) SealTurn(conversation string, t contracts.Turn) ([]byte, error) {
-	plain, err := contracts.EncodeTurn(t)
-	if err != nil {
-		return nil, fmt.Errorf("encode turn: %w", err)
-	}
-	return s.seal(plain, contracts.KindTurn, conversation, t.ID)
+	return s.seal(contracts.EncodeTurn(t), contracts.KindTurn, conversation, t.ID)
 }
 
 // OpenTurns opens what begin brought, oldest first. A turn that does not open
@@ -89,11 +85,7 @@ func (s *Store) openTurn(conversation string, b []byte) (contracts.Turn, error) 
 
 // SealResult gives a result as it is parked and sent.
 func (s *Store) SealResult(conversation string, r contracts.Result) ([]byte, error) {
-	plain, err := contracts.EncodeResult(r)
-	if err != nil {
-		return nil, fmt.Errorf("encode result: %w", err)
-	}
-	return s.seal(plain, contracts.KindResult, conversation, r.ID)
+	return s.seal(contracts.EncodeResult(r), contracts.KindResult, conversation, r.ID)
 }
 
 // OpenResult opens what SealResult gave. It fails for a result of another message.

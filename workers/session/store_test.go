@@ -23,12 +23,11 @@ func TestOpenTurnsLeavesOutWhatDoesNotOpen(t *testing.T) {
 	s := session.New(session.Options{Sealer: workerstest.Sealer{}})
 	mine, other := id(t, "mine", 1), id(t, "other", 2)
 	good := sealTurn(t, s, mine, "first")
-	plain, err := contracts.EncodeTurn(contracts.Turn{ID: mine.String()})
-	must(t, err)
-	future := []byte(`{"v":9` + string(plain[len(`{"v":1`):]))
+	plain := contracts.EncodeTurn(contracts.Turn{ID: mine.String()})
+	future := append([]byte{9}, plain[1:]...)
 	sealed, err := (workerstest.Sealer{}).Seal(future, contracts.KindTurn, mine.Conversation, mine.String())
 	must(t, err)
-	renamed := append([]byte("1 "+id(t, "mine", 3).String()+" "), good[len("1 ")+len(mine.String())+1:]...)
+	renamed := append([]byte("2 "+id(t, "mine", 3).String()+" "), good[len("1 ")+len(mine.String())+1:]...)
 	turns, bad := s.OpenTurns(mine.Conversation, [][]byte{
 		good,
 		sealTurn(t, s, other, "moved here from another session"),
