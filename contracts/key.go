@@ -37,10 +37,8 @@ type BoxKeys struct{ Lease, Box, Context, Out string }
 
 // ChatKeys are the keys of the mailbox over StreamChat.
 func ChatKeys(conversation string) BoxKeys {
-	return BoxKeys{
-		Lease: KeyLease(conversation), Box: KeyBox(conversation),
-		Context: KeySession(conversation), Out: KeyOut(conversation),
-	}
+	t := tag(conversation)
+	return BoxKeys{Lease: "lease:" + t, Box: "box:" + t, Context: "session:" + t, Out: "out:" + t}
 }
 
 // KeyJanitor is the lease of whichever worker purges a stream.

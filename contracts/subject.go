@@ -72,12 +72,17 @@ func token(s string) string {
 	if s == "" {
 		return "_"
 	}
-	clean := func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
-			return r
-		}
-		return '_'
+	if !strings.ContainsFunc(s, unclean) {
+		return s // nearly always
 	}
-	return strings.Map(clean, s)
+	return strings.Map(func(r rune) rune {
+		if unclean(r) {
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+func unclean(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }

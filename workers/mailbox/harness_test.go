@@ -216,7 +216,6 @@ func (w *worker) kill() {
 	<-w.stopped
 }
 
-// settled says that the consumer has nothing to deliver and nothing open.
 // settled looks twice: a message on its way to a worker is for a moment counted
 // neither as pending nor as delivered.
 func (s *stage) settled() bool {
