@@ -79,7 +79,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 			connects = now
 			err = j.Look(ctx)
 		case j.moving || n%peeks == 0:
-			err = j.peek(ctx)
+			err = j.Peek(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			j.o.Log.Debug().Err(err).Msg("janitor could not look at the stream")
@@ -143,9 +143,9 @@ func (j *Janitor) Look(ctx context.Context) error {
 	return nil
 }
 
-// peek reads the floor alone, of the same consumer over the same connection as
+// Peek reads the floor alone, of the same consumer over the same connection as
 // at the last look.
-func (j *Janitor) peek(ctx context.Context) error {
+func (j *Janitor) Peek(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	v := j.View()
