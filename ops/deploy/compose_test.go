@@ -33,6 +33,7 @@ func TestLoadRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"unknown key":     "services: {a: {image: x, imagee: y}}",
 		"wrong type":      "services: {a: {image: [x]}}",
+		"unknown volume":  "services: {a: {image: x, volumes: ['vol:/v']}}",
 		"unknown service": "services: {a: {image: x, depends_on: [b]}}",
 		"unknown secret":  "services: {a: {image: x, secrets: [b]}}",
 	} {
@@ -142,7 +143,7 @@ func TestNATSSyncsEveryMessage(t *testing.T) {
 	}
 }
 
-// The loader accepts a volume that is declared nowhere.
+// What is written stays in volumes with a name; the rest of a container is read only.
 func TestVolumesAreDeclared(t *testing.T) {
 	p := load(t)
 	if got := slices.Sorted(maps.Keys(p.Volumes)); !slices.Equal(got, []string{"keys", "nats", "redis"}) {
