@@ -27,9 +27,9 @@ type engine struct {
 	t       *testing.T
 	dir     string
 	project *types.Project
-	image   string // our program, built as the image builds it
-	tools   string // what the images of NATS and Redis bring
-	secrets string // directory, as the README makes it
+	image   string                    // our program, built as the image builds it
+	tools   string                    // what the images of NATS and Redis bring
+	secrets string                    // directory, as the README makes it
 	ports   map[string]map[string]int // of the services that others reach
 	running map[string][]*container
 }
