@@ -23,7 +23,10 @@ import (
 
 func (a *App) openRedis(ctx context.Context) error {
 	c := a.o.Config
-	address := c.Redis.URL
+	address, err := withPassword(c.Redis.URL, c.Redis.Password)
+	if err != nil {
+		return err
+	}
 	if address == "" {
 		if !a.o.Embedded {
 			return errors.New(`redis.url is not set; name a Redis, or use "moltbot up", which brings its own`)
@@ -184,6 +187,9 @@ func (a *App) dialNATS(name string) (*nats.Conn, error) {
 	}
 	if a.nats != nil {
 		return a.nats.Connect(options...)
+	}
+	if n := a.o.Config.NATS; n.User != "" {
+		options = append(options, nats.UserInfo(n.User, n.Password))
 	}
 	if f := a.o.Config.NATS.CredsFile; f != "" {
 		options = append(options, nats.UserCredentials(f))

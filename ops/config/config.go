@@ -34,6 +34,8 @@ type Config struct {
 type NATS struct {
 	URL               string `koanf:"url" secret:"url" doc:"Servers, separated by commas; empty means embedded."`
 	MonitorURL        string `koanf:"monitor_url" secret:"url" doc:"Monitoring addresses of the servers, separated by commas, for the proof that they sync to disk; needed with nats.url and durability fsync, unless nats.allow_unproven_sync."`
+	User              string `koanf:"user" doc:"User name, together with nats.password; empty means none, or that of nats.url."`
+	Password          string `koanf:"password" secret:"value" doc:"Password of nats.user, apart from the address, so that a file can hold it that the server reads too."`
 	CredsFile         string `koanf:"creds_file" doc:"NATS credentials file (.creds); empty means none."`
 	Replicas          int    `koanf:"replicas" doc:"Copies of each stream: 1, 3 or 5."`
 	AllowUnprovenSync bool   `koanf:"allow_unproven_sync" doc:"Start without the proof that the servers sync to disk."`
@@ -42,6 +44,8 @@ type NATS struct {
 // Redis says which Redis to use.
 type Redis struct {
 	URL string `koanf:"url" secret:"url" doc:"Server, as redis://user:password@host:port/db; several separated by commas for a cluster, ?master_name= for sentinels; empty means embedded."`
+
+	Password string `koanf:"password" secret:"value" doc:"Password, apart from the address, so that a file can hold it that the server reads too."`
 }
 
 // Pool bounds the connections to Redis and to the model. Zero leaves each at its own default.

@@ -118,7 +118,40 @@ func (f *findings) stores(c Config) {
 	f.want(slices.Contains([]int{1, 3, 5}, c.NATS.Replicas), "must be 1, 3 or 5", "nats.replicas")
 	f.want(c.NATS.Replicas <= 1 || c.NATS.URL != "", "needs nats.url: an embedded server is alone", "nats.replicas", "nats.url")
 	f.want(c.NATS.CredsFile == "" || c.NATS.URL != "", "needs nats.url", "nats.creds_file", "nats.url")
+	f.passwords(c)
 	f.urls("redis.url", c.Redis.URL, "must be a URL like redis://host:6379/0, or those of a cluster, separated by commas", "redis", "rediss", "unix")
+}
+
+// passwords refuses one that nobody asks for, and a second answer to the same
+// question: the client would take one of them without a word.
+func (f *findings) passwords(c Config) {
+	n := c.NATS
+	f.want((n.User == "") == (n.Password == ""), "needs nats.password, and nats.password needs it", "nats.user", "nats.password")
+	f.want(n.User == "" || n.URL != "", "needs nats.url", "nats.user", "nats.url")
+	f.want(n.User == "" || n.CredsFile == "", "cannot go with nats.creds_file", "nats.user", "nats.creds_file")
+	f.want(n.User == "" || !names(n.URL), "cannot go with a user in nats.url", "nats.user", "nats.url")
+	r := c.Redis
+	f.want(r.Password == "" || r.URL != "", "needs redis.url", "redis.password", "redis.url")
+	f.want(r.Password == "" || !guarded(r.URL), "cannot go with a password in redis.url", "redis.password", "redis.url")
+}
+
+// names reports whether one of the addresses holds a user or a token.
+func names(addresses string) bool {
+	return anyUser(addresses, func(*url.Userinfo) bool { return true })
+}
+
+// guarded reports whether one of the addresses holds a password.
+func guarded(addresses string) bool {
+	return anyUser(addresses, func(u *url.Userinfo) bool { _, ok := u.Password(); return ok })
+}
+
+func anyUser(addresses string, is func(*url.Userinfo) bool) bool {
+	for a := range strings.SplitSeq(addresses, ",") {
+		if u, err := url.Parse(strings.TrimSpace(a)); err == nil && u.User != nil && is(u.User) {
+			return true
+		}
+	}
+	return false
 }
 
 // pool refuses what can only be a slip of the unit.

@@ -22,6 +22,8 @@ type process struct {
 	env  []string
 	log  string // file that collects what every start wrote
 
+	setup func(*exec.Cmd) // changes what is about to start; may be nil
+
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -46,6 +48,9 @@ func (p *process) start() {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if p.setup != nil {
+		p.setup(cmd)
+	}
 	if err := cmd.Start(); err != nil {
 		p.t.Fatalf("start %s: %v", p.name, err)
 	}

@@ -225,8 +225,15 @@ func (versionCmd) Run(out *console) error {
 	return nil
 }
 
-// version is the module version of a release, or the commit of a build from source.
+// release is the version that the builder of an image names, with
+// -ldflags "-X main.release=v1.2.3". Nothing else writes it.
+var release string
+
+// version is the release, the module version, or the commit of a build from source.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

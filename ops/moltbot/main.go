@@ -38,6 +38,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run one role against an outside NATS and Redis."`
 	Token   tokenCmd   `cmd:"" help:"Make an access token."`
 	Status  statusCmd  `cmd:"" help:"Show the state of the process that runs on this data directory."`
+	Probe   probeCmd   `cmd:"" help:"Ask an address whether all is well, for health checks."`
 	Workers workersCmd `cmd:"" help:"Show the processes that work, wherever they run."`
 	Scale   scaleCmd   `cmd:"" help:"Change how many messages each process works on at a time."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
