@@ -174,6 +174,7 @@ func (a *App) dialNATS(name string) (*nats.Conn, error) {
 		nats.Name("moltbot-" + name + "-" + a.node),
 		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectBufSize(-1),
 		nats.RetryOnFailedConnect(true), nats.Timeout(2 * time.Second),
+		nats.IgnoreAuthErrorAbort(), // a password that is being changed must not close it for good
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Warn().Err(err).Msg("nats reports")
