@@ -199,6 +199,16 @@ func (in *Ingress) drain(srv *http.Server) error {
 	return err
 }
 
+// Take gives a reply to the requests that wait for it, if subject is this
+// process' inbox. Workers in the same process call it instead of publishing.
+func (in *Ingress) Take(subject string, reply contracts.Reply) bool {
+	if subject != in.replies.subject {
+		return false
+	}
+	in.replies.deliver(reply)
+	return true
+}
+
 // Waiting is how many requests wait for an answer.
 func (in *Ingress) Waiting() int { return in.replies.load() }
 

@@ -66,12 +66,10 @@ func (r *replies) take(m *nats.Msg) {
 		return
 	}
 	answer := contracts.ReplyGone
-	taken := r.deliver(reply)
-	if taken {
+	if r.deliver(reply) {
 		answer = contracts.ReplyTaken
 	}
-	r.metrics.replied(taken)
-	if m.Reply == "" {
+	if m.Reply == "" { // a worker of an earlier version asks for it
 		return
 	}
 	if err := m.Respond([]byte(answer)); err != nil {
@@ -83,6 +81,7 @@ func (r *replies) deliver(reply contracts.Reply) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	waiters := r.waiting[reply.ID]
+	r.metrics.replied(len(waiters) > 0)
 	for _, w := range waiters {
 		select {
 		case w.result <- reply:

@@ -19,6 +19,7 @@ const maxAttached = 16
 type replies struct {
 	conn *nats.Conn
 	log  zerolog.Logger
+	here func(subject string, reply contracts.Reply) bool // see Options.Here
 
 	mu       sync.Mutex
 	attached map[string][]string // by message id; an entry exists while the message runs
@@ -82,8 +83,15 @@ func (r *replies) send(m contracts.Message, o mailbox.Outcome) {
 		r.log.Error().Err(err).Str("message_id", m.ID).Msg("parked result cannot be read")
 		return
 	}
-	body := contracts.EncodeReply(contracts.Reply{ID: m.ID, Data: sealed.Data})
+	reply := contracts.Reply{ID: m.ID, Data: sealed.Data}
+	var body []byte
 	for _, inbox := range inboxes {
+		if r.here != nil && r.here(inbox, reply) {
+			continue
+		}
+		if body == nil {
+			body = contracts.EncodeReply(reply)
+		}
 		if err := r.conn.Publish(inbox, body); err != nil {
 			r.log.Debug().Err(err).Str("message_id", m.ID).Str("inbox", inbox).Msg("reply not sent")
 		}

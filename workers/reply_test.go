@@ -116,3 +116,31 @@ func (p *plant) seen(sub *nats.Subscription, n int) {
 		return err == nil && got >= int64(n) && pending == 0
 	})
 }
+
+// A reply for an ingress in this process does not go over NATS; others do.
+func TestReplyInThisProcess(t *testing.T) {
+	p := newPlant(t)
+	r := newReplies(p.nc, zerolog.Nop())
+	mine, overNATS := p.inbox("mine")
+	other, got := p.inbox("other")
+	var here []contracts.Reply
+	r.here = func(subject string, reply contracts.Reply) bool {
+		if subject != mine {
+			return false
+		}
+		here = append(here, reply)
+		return true
+	}
+	m := p.message("s", 1, "hello", mine)
+	r.send(m, mailbox.Outcome{Result: p.parked(m, "answer"), Waiters: []string{other}})
+	if res := p.result(workerstest.Await(t, "the reply", got)); res.Reply != "answer" {
+		t.Errorf("got %+v", res)
+	}
+	if len(here) != 1 || p.result(here[0]).Reply != "answer" {
+		t.Errorf("handed over: %+v", here)
+	}
+	must(t, p.nc.Flush())
+	if len(overNATS) != 0 {
+		t.Error("it went over NATS as well")
+	}
+}

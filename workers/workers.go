@@ -33,6 +33,9 @@ type Options struct {
 	Completer model.Completer
 	Prompt    *prompt.Builder
 	Log       zerolog.Logger
+	// Here takes a reply if subject is the inbox of an ingress in this process,
+	// which spares the way over NATS. Default: there is none.
+	Here func(subject string, reply contracts.Reply) bool
 	// Consumer finds the consumer of StreamChat, and makes it again where it is missing.
 	Consumer func(context.Context) (jetstream.Consumer, error)
 
@@ -70,6 +73,7 @@ func New(o Options) (*Workers, error) {
 		return nil, errors.New("workers options: Slots and SoftStop must not be negative")
 	}
 	w := &Workers{o: o, replies: newReplies(o.Conn, o.Log)}
+	w.replies.here = o.Here
 	w.janitor = mailbox.NewJanitor(mailbox.JanitorOptions{
 		Conn: o.Conn, Redis: o.Redis, Log: o.Log, Node: o.Node, Stream: contracts.StreamChat,
 		Consumer: contracts.ConsumerChat, Every: o.PurgeEvery, MaxFinished: o.MaxFinished,

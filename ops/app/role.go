@@ -52,7 +52,7 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: pipe, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
+		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
@@ -151,6 +151,11 @@ func (a *App) openIngress(ctx context.Context) error {
 // for its own write to disk. A replicated stream's log groups by itself (DESIGN 7).
 func groupCommit(c config.Config) bool {
 	return c.Queue.GroupCommit && c.Durability == embedded.DurabilityFsync && c.NATS.Replicas == 1
+}
+
+// takeReply hands a reply to the ingress of this process, which is opened later.
+func (a *App) takeReply(subject string, reply contracts.Reply) bool {
+	return a.ingress != nil && a.ingress.Take(subject, reply)
 }
 
 // repair is called when a publish found no stream.
