@@ -16,6 +16,8 @@ import (
 
 // settler settles one delivery: the mailbox.
 type settler interface {
+	// Note is told of each delivery as it comes.
+	Note(d jetstream.Msg)
 	Handle(take, work context.Context, d jetstream.Msg) (mailbox.Handled, error)
 }
 
@@ -138,6 +140,7 @@ func (p *pool) fetch(take, work context.Context, c jetstream.Consumer) (jetstrea
 	}
 	p.fetches.Store(true)
 	for d := range batch.Messages() {
+		p.settler.Note(d)
 		stay := p.staying() // before fits: a shrink in between must end it
 		if take.Err() != nil || !p.gate.fits(slots-started) {
 			_ = d.NakWithDelay(backAfter(d)) // for another worker; if it gets lost, the ack wait brings it

@@ -22,6 +22,8 @@ func (f settle) Handle(take, work context.Context, d jetstream.Msg) (mailbox.Han
 	return f(take, work, d)
 }
 
+func (settle) Note(jetstream.Msg) {}
+
 // pool gives a pool of p's consumer; run starts it and gives a way to end it.
 func (p *plant) pool(slots int, s settle) *pool {
 	return &pool{

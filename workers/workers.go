@@ -42,6 +42,8 @@ type Options struct {
 	Slots    int           // messages at a time in this process; default 64
 	SoftStop time.Duration // time to finish what runs at shutdown; default 25s
 
+	// Alone says that NATS runs in this process and nobody else reaches it.
+	Alone bool
 	// Mailbox holds the waits and limits of the mailbox; what connects it is set here.
 	Mailbox     mailbox.Options
 	PurgeEvery  time.Duration // default 250ms
@@ -81,6 +83,7 @@ func New(o Options) (*Workers, error) {
 	mo := o.Mailbox
 	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
 	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
+	mo.Alone = o.Alone
 	mo.Identify, mo.Look = identify, w.janitor.View
 	counts := newMetrics(o.Metrics, time.Now)
 	run := &turn{

@@ -32,6 +32,7 @@ type stage struct {
 	namer  *contracts.Namer
 	nodes  atomic.Int32
 	view   atomic.Pointer[mailbox.View]
+	lose   func() bool // says of a delivery that it gets lost on its way; nil: none does
 }
 
 func newStage(t testing.TB, rdb redis.UniversalClient, q workerstest.Queue) *stage {
@@ -147,6 +148,7 @@ func (s *stage) next() jetstream.Msg {
 // worker pulls from the consumer into a mailbox, as the pool of package workers does.
 type worker struct {
 	box     *mailbox.Mailbox
+	lose    func() bool
 	stopped chan struct{}
 	take    context.CancelFunc
 	work    context.CancelFunc
@@ -159,7 +161,7 @@ const slots = 16
 // worker starts a worker; it ends with the test.
 func (s *stage) worker(run runFunc, tweak ...func(*mailbox.Options)) *worker {
 	s.t.Helper()
-	w := &worker{box: s.box(run, tweak...), stopped: make(chan struct{})}
+	w := &worker{box: s.box(run, tweak...), lose: s.lose, stopped: make(chan struct{})}
 	take, stopTake := context.WithCancel(context.Background())
 	work, stopWork := context.WithCancel(context.Background())
 	w.take, w.work = stopTake, stopWork
@@ -193,6 +195,10 @@ func (w *worker) pull(take, work context.Context, js jetstream.JetStream, used c
 		return
 	}
 	for d := range batch.Messages() {
+		if w.lose != nil && w.lose() {
+			continue
+		}
+		w.box.Note(d)
 		used <- struct{}{}
 		w.running.Go(func() {
 			defer func() { <-used }()

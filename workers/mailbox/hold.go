@@ -52,7 +52,7 @@ func (m *Mailbox) hold(take, work context.Context, h *holding) (Handled, error) 
 		if take.Err() != nil {
 			return m.giveBack(h)
 		}
-		msg, err := head(work, m.lookup, h.subject, m.searched(h), h.own)
+		msg, err := m.head(work, h)
 		switch {
 		case errors.Is(err, errNoHead):
 			if more, handled, err := m.leave(work, h); !more {
@@ -69,19 +69,28 @@ func (m *Mailbox) hold(take, work context.Context, h *holding) (Handled, error) 
 	}
 }
 
+// head finds the first message of the conversation that is not known to be finished.
+func (m *Mailbox) head(ctx context.Context, h *holding) (message, error) {
+	from, floor := m.searched(h)
+	if h.own != nil && h.own.seq > from && m.track.isHead(h.conversation, h.own.seq, floor, h.connects) {
+		return *h.own, nil
+	}
+	return head(ctx, m.lookup, h.subject, from, h.own)
+}
+
 // searched is where the search for the head starts behind: what was finished
 // last, or the ack floor where that is further. The broker looks through all
 // messages between it and the head, so a conversation that was quiet for long
-// would pay for everybody else's.
-func (m *Mailbox) searched(h *holding) uint64 {
+// would pay for everybody else's. floor is 0 where it is not to be trusted.
+func (m *Mailbox) searched(h *holding) (from, floor uint64) {
 	v := m.o.Look()
-	if v.Floor <= h.last || v.life() != h.created || v.Connects != m.o.Conn.Stats().Reconnects {
-		return h.last
+	if v.life() != h.created || v.Connects != h.connects || m.o.Conn.Stats().Reconnects != h.connects {
+		return h.last, 0
 	}
 	if h.own != nil && h.own.seq <= v.Floor {
-		return h.last // a delivered message is not acknowledged: the floor is not of this stream
+		return h.last, 0 // a delivered message is not acknowledged: the floor is not of this stream
 	}
-	return v.Floor
+	return max(h.last, v.Floor), v.Floor
 }
 
 // runHead brings one message to its end. next says that we still hold the
@@ -206,6 +215,7 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 		return true, "", nil
 	}
 	m.memory.keep(h.conversation, c.version, o)
+	m.track.finished(h.conversation, t.Sequence)
 	m.crash("committed")
 	m.ended(t, !o.failed)
 	h.last, h.reached, h.want = t.Sequence, t.Sequence, c.want
@@ -290,6 +300,7 @@ func (m *Mailbox) commit(work context.Context, h *holding, t Task, o *Outcome, s
 // passed goes on behind a message that turned out to be finished.
 func (m *Mailbox) passed(ctx context.Context, h *holding, t Task) {
 	h.last, h.reached = t.Sequence, t.Sequence
+	m.track.finished(h.conversation, t.Sequence)
 	if h.own != nil && h.own.seq == t.Sequence {
 		m.replyAgain(ctx, h)
 	}

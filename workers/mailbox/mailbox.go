@@ -88,6 +88,9 @@ type Options struct {
 	// them to the Runner as Task.Letter.
 	Identify func(data []byte) (id string, letter any, err error)
 	Sealer   contracts.Sealer
+	// Alone says that the broker lives and dies with this process, and that every
+	// delivery is shown to Note. Heads are then mostly known without asking.
+	Alone bool
 	// Look is what is known of the stream at the moment.
 	Look func() View
 
@@ -151,6 +154,7 @@ type Mailbox struct {
 	js     jetstream.JetStream
 	box    *box
 	memory *memory
+	track  *track // nil: the stream is asked for every head
 	token  atomic.Uint64
 
 	lookup lookup
@@ -171,6 +175,9 @@ func New(node string, o Options) (*Mailbox, error) {
 	o.node = node
 	m := &Mailbox{o: o, js: js, lookup: gets{conn: o.Conn, stream: o.Stream, timeout: o.CallTimeout}}
 	m.box = newBox(&m.o)
+	if o.Alone {
+		m.track = newTrack()
+	}
 	m.memory, err = newMemory(o.Memory)
 	return m, err
 }
@@ -230,6 +237,7 @@ func (m *Mailbox) begin(take, work context.Context, h *holding) (Handled, error)
 	}
 	switch b.state {
 	case stateFinished:
+		m.track.finished(h.conversation, h.own.seq)
 		m.replyAgain(work, h)
 		m.ack(h)
 		return HandledDone, nil
