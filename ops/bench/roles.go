@@ -156,7 +156,11 @@ func freeAddress(ctx context.Context) (string, error) {
 func memory(h held) string {
 	var parts []string
 	for _, role := range slices.Sorted(maps.Keys(h.rss)) {
-		part := role + " " + strconv.FormatUint(h.rss[role]>>20, 10) + " MB"
+		part := role
+		if n := h.processes[role]; n > 1 {
+			part = strconv.Itoa(n) + " " + part
+		}
+		part += " " + strconv.FormatUint(h.rss[role]>>20, 10) + " MB"
 		if h.shared[role]>>20 > 0 {
 			part += " (" + strconv.FormatUint(h.shared[role]>>20, 10) + " of them shared)"
 		}

@@ -40,15 +40,15 @@ func (b *bench) waiting(ctx context.Context, t turn) ([]report.Row, error) {
 	o.Live = b.progress.phase(loopOpen, 0, 2*takes)
 	peak := g.peakMemory(ctx, o.Live)
 	res, err := load.Open(ctx, o)
-	held := peak()
+	top := peak()
 	if err != nil || g.err != nil {
 		return nil, s.close(firstOf(err, g.err))
 	}
 	r := row(t, loopOpen, rate, res, g)
-	r.RSS = held.rss
+	r.RSS = top.rss
 	ms := float64(takes.Milliseconds())
 	r.Note = fmt.Sprintf("%d of %d answered, most at once %d; over the model's %s: P50 %.0f ms, P99 %.0f ms, max %.0f ms; with %d waiting %s",
-		r.Requests, n, r.Peak, takes, r.Latency.P50-ms, r.Latency.P99-ms, r.Latency.Max-ms, held.waiting, memory(held))
+		r.Requests, n, r.Peak, takes, r.Latency.P50-ms, r.Latency.P99-ms, r.Latency.Max-ms, top.waiting, memory(top))
 	return []report.Row{r}, s.close(nil)
 }
 
@@ -64,6 +64,7 @@ func firstOf(errs ...error) error {
 // held is what the servers hold in memory at one moment.
 type held struct {
 	waiting     int64             // requests in flight
+	processes   map[string]int    // by role
 	rss, shared map[string]uint64 // by role; shared is the part of rss that they share with each other
 }
 
@@ -76,7 +77,7 @@ func (g *gauge) peakMemory(ctx context.Context, live *load.Live) func() held {
 	go func() {
 		var top held
 		for pause(ctx, sampleEvery) == nil {
-			if h := g.hold(live.InFlight.Load()); h.waiting > top.waiting || h.waiting == top.waiting && h.sum() > top.sum() {
+			if h := g.hold(live.InFlight.Load()); h.over(top) {
 				top = h
 			}
 		}
@@ -92,15 +93,20 @@ const sampleEvery = 250 * time.Millisecond
 
 // hold reads the memory of all servers now.
 func (g *gauge) hold(waiting int64) held {
-	h := held{waiting: waiting, rss: map[string]uint64{}, shared: map[string]uint64{}}
+	h := held{waiting: waiting, processes: map[string]int{}, rss: map[string]uint64{}, shared: map[string]uint64{}}
 	at := &gauge{s: g.s, rss: h.rss}
 	for _, c := range g.s.servers {
 		if u, err := c.Usage(); err == nil { // it may have ended; closing the stand says so
 			at.add(c.role, u)
 			h.shared[c.role] += u.Shared
+			h.processes[c.role]++
 		}
 	}
 	return h
+}
+
+func (h held) over(top held) bool {
+	return h.waiting > top.waiting || h.waiting == top.waiting && h.sum() > top.sum()
 }
 
 func (h held) sum() (n uint64) {

@@ -10,7 +10,8 @@ import (
 
 // connBuffer is the size of each of a connection's two buffers, half of what
 // net/http takes by itself: with HTTP/1 every waiting call has a connection. A
-// prompt or an answer that is larger costs a system call or two more.
+// larger prompt or answer costs a system call or two more, and none with TLS,
+// which has buffers of its own.
 const connBuffer = 2 << 10
 
 // newTransport shares nothing with http.DefaultTransport, which others may
