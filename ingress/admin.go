@@ -51,7 +51,7 @@ func (a *Admin) open(in *Ingress) {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = in.problem
 	e.IPExtractor = echo.ExtractIPDirect()
-	e.Use(in.requestID, in.accessLog(), in.recovered(), in.guard(a))
+	e.Use(in.requestID, in.accessLog, in.recovered(), in.guard(a))
 	e.GET("/admin/status", func(c echo.Context) error {
 		s, err := a.Status(c.Request().Context())
 		if err != nil {

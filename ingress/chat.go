@@ -14,24 +14,7 @@ import (
 
 // chat is POST /api/chat: check, store, wait, answer.
 func (in *Ingress) chat(c echo.Context) error {
-	var r contracts.ChatRequest
-	if _, err := bearer(c); err != nil {
-		return in.unauthorized(c, "the Authorization header must be \"Bearer <token>\", once")
-	}
-	if err := in.readJSON(c, &r); err != nil {
-		return err
-	}
-	who, err := in.authenticate(c, r.Token)
-	if err != nil {
-		return err
-	}
-	if err := in.spend(c, who); err != nil {
-		return err
-	}
-	if err := in.check(r); err != nil {
-		return err
-	}
-	a, err := in.accept(c, who, r)
+	a, err := in.admit(c)
 	if err != nil {
 		return err
 	}
@@ -39,15 +22,33 @@ func (in *Ingress) chat(c echo.Context) error {
 	return in.storeAndWait(c, a)
 }
 
-func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
-	ctx := c.Request().Context()
-	result, found, err := in.known(ctx, a)
-	if err != nil {
-		return err
+// admit turns a request into a message, or refuses it.
+func (in *Ingress) admit(c echo.Context) (*accepted, error) {
+	var r contracts.ChatRequest
+	if _, err := bearer(c); err != nil {
+		return nil, in.unauthorized(c, "the Authorization header must be \"Bearer <token>\", once")
 	}
-	if found {
-		in.metrics.accepted(true)
-		return in.answer(c, result)
+	if err := in.readJSON(c, &r); err != nil {
+		return nil, err
+	}
+	who, err := in.authenticate(c, r.Token)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.spend(c, who); err != nil {
+		return nil, err
+	}
+	if err := in.check(r); err != nil {
+		return nil, err
+	}
+	return in.accept(c, who, r)
+}
+
+// storeAndWait and what it calls keep their frames small: a request that waits
+// holds its stack, which doubles if storing needs more than 8 KiB of it.
+func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
+	if answered, err := in.answeredBefore(c, a); answered || err != nil {
+		return err
 	}
 	patience := in.patience(a.patience)
 	if patience > 0 {
@@ -56,28 +57,32 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 	// Register before publishing: a fast worker may answer before publish returns.
 	w := in.replies.expect(a.message.ID)
 	defer w.cancel()
-	// Stored or not must not depend on the client's patience.
-	stored, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
-	defer cancel()
-	known, err := in.stored(stored, a)
+	known, err := in.stored(c.Request().Context(), a)
 	if err != nil {
 		return err
 	}
-	result, found, err = in.await(ctx, a.id, w, patience, known || a.repeated)
-	if err != nil {
-		return err
-	}
-	if !found {
-		return in.pending(c, a.id, a.message.SessionID)
-	}
-	return in.answer(c, result)
+	id, how := a.id, wait{patience, known || a.repeated} // not a.id itself, which would keep the text in memory
+	return in.answerOf(c, &id, a.message.SessionID, w, how)
 }
 
-// stored publishes the message, timed and counted.
+// answeredBefore answers a repeated request whose message is finished.
+func (in *Ingress) answeredBefore(c echo.Context, a *accepted) (bool, error) {
+	result, found, err := in.known(c.Request().Context(), a)
+	if err != nil || !found {
+		return false, err
+	}
+	in.metrics.accepted(true)
+	return true, in.answer(c, &result)
+}
+
+// stored publishes the message, timed and counted. Stored or not must not depend
+// on the client's patience.
 func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
+	defer cancel()
 	ctx, end := in.startStore(ctx)
 	began := time.Now()
-	known, err = in.publish.publish(ctx, a.message, a.repeated)
+	known, err = in.publish.publish(ctx, &a.message, a.repeated)
 	in.metrics.store.Observe(time.Since(began).Seconds())
 	end(err)
 	if err == nil {
@@ -119,7 +124,7 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	case err != nil:
 		return err
 	case found:
-		return in.answer(c, r)
+		return in.answer(c, &r)
 	case done:
 		c.Set(keyMessageID, id.String())
 		return fail(contracts.CodeResultExpired, "the message was answered, but its answer is no longer kept")
@@ -130,12 +135,14 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	patience = in.patience(patience) // before it counts itself
 	w := in.replies.expect(id.String())
 	defer w.cancel()
-	r, found, err = in.await(ctx, id, w, patience, true)
-	if err != nil {
-		return err
-	}
-	if !found {
-		return in.pending(c, id, "")
+	return in.answerOf(c, &id, "", w, wait{patience, true})
+}
+
+// answerOf waits for the result and writes it, or says where it will be.
+func (in *Ingress) answerOf(c echo.Context, id *contracts.ID, session string, w *waiter, how wait) error {
+	r := in.await(c.Request().Context(), id, w, how)
+	if r == nil {
+		return in.pending(c, id, session)
 	}
 	return in.answer(c, r)
 }
@@ -173,7 +180,7 @@ func (in *Ingress) deleteSession(c echo.Context) error {
 }
 
 // answer writes a final result: a reply, or the problem it ended with.
-func (in *Ingress) answer(c echo.Context, r contracts.Result) error {
+func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 	c.Set(keyMessageID, r.ID)
 	if r.Code != "" {
 		return fail(r.Code, r.Detail)
@@ -185,7 +192,7 @@ func (in *Ingress) answer(c echo.Context, r contracts.Result) error {
 }
 
 // pending says where the answer will be.
-func (in *Ingress) pending(c echo.Context, id contracts.ID, session string) error {
+func (in *Ingress) pending(c echo.Context, id *contracts.ID, session string) error {
 	h := c.Response().Header()
 	h.Set(echo.HeaderLocation, "/api/chat/"+url.PathEscape(id.String())) // a replay's id holds a '#'
 	h.Set("Retry-After", "1")

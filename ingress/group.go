@@ -28,6 +28,8 @@ type group struct {
 	// hopeless reports an error that the next message would meet as well.
 	hopeless func(error) bool
 	timeout  time.Duration // for a batch and, when it fails, its messages one by one
+	// batched is told of each batch; nil: nobody wants to know.
+	batched func(messages int, split bool)
 
 	mu      sync.Mutex
 	led     bool
@@ -136,7 +138,11 @@ func (g *group) cut() []*entry {
 // known of its messages: each is stored by itself, in order. One that is in the
 // stream after all is recognized by its id.
 func (g *group) commit(ctx context.Context, batch []*entry) {
-	if len(batch) > 1 && g.whole(ctx, batch) {
+	whole := len(batch) > 1 && g.whole(ctx, batch)
+	if g.batched != nil {
+		g.batched(len(batch), len(batch) > 1 && !whole)
+	}
+	if whole {
 		for _, e := range batch {
 			close(e.done)
 		}

@@ -125,7 +125,7 @@ func (d *disk) together(messages ...contracts.Message) map[string]sent {
 	results := make(chan sent, len(messages))
 	for i, m := range messages {
 		go func() {
-			known, err := d.p.publish(context.Background(), m, false)
+			known, err := d.p.publish(context.Background(), &m, false)
 			results <- sent{nameIn(m.ID), known, err}
 		}()
 		if i == 0 {
@@ -196,6 +196,11 @@ func say(name, conversation string) contracts.Message {
 // nameIn gives the short name back.
 func nameIn(id string) string { return strings.TrimLeft(strings.Split(id, ".")[2], "0") }
 
+func saying(id, conversation string) *contracts.Message {
+	m := say(id, conversation)
+	return &m
+}
+
 func numbered(n int) (all []contracts.Message) {
 	for i := range n {
 		all = append(all, say(fmt.Sprintf("m%d", i), fmt.Sprintf("c%d", i)))
@@ -247,7 +252,7 @@ func TestBatchesAreBounded(t *testing.T) {
 // An id that the stream knows fails a batch whole; nobody else may notice.
 func TestKnownIDInABatch(t *testing.T) {
 	d := newDisk(t, jetstream.StreamConfig{})
-	if _, err := d.p.publish(t.Context(), say("old", "c"), false); err != nil {
+	if _, err := d.p.publish(t.Context(), saying("old", "c"), false); err != nil {
 		t.Fatal(err)
 	}
 	all := d.together(say("m0", "c0"), say("m1", "c1"), say("old", "c"), say("m2", "c2"))
@@ -278,7 +283,7 @@ func TestFullConversationInABatch(t *testing.T) {
 	want(t, "stored", d.stored(), []string{"m0", "m1", "m3"})
 
 	failed := len(d.batches)
-	if _, err := d.p.publish(t.Context(), say("m4", "full"), false); err == nil {
+	if _, err := d.p.publish(t.Context(), saying("m4", "full"), false); err == nil {
 		t.Error("m4 was stored")
 	}
 	noErrors(t, d.together(say("m5", "c5"), say("m6", "c6"), say("m7", "c7")))
@@ -364,13 +369,13 @@ func TestCallersThatGiveUp(t *testing.T) {
 	var once sync.Once
 	d.beforeOne = func(string) { once.Do(func() { close(in); <-open }) }
 	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = d.p.publish(context.Background(), say("m0", "c0"), false) })
+	wg.Go(func() { _, _ = d.p.publish(context.Background(), saying("m0", "c0"), false) })
 	d.await(in)
 	short, giveUp := context.WithCancel(context.Background())
 	gone := make(chan error, 1)
-	wg.Go(func() { _, err := d.p.publish(short, say("m1", "c1"), false); gone <- err })
+	wg.Go(func() { _, err := d.p.publish(short, saying("m1", "c1"), false); gone <- err })
 	d.waiting(1)
-	wg.Go(func() { _, _ = d.p.publish(context.Background(), say("m2", "c2"), false) })
+	wg.Go(func() { _, _ = d.p.publish(context.Background(), saying("m2", "c2"), false) })
 	d.waiting(2)
 	giveUp()
 	if err := <-gone; err == nil {
@@ -399,7 +404,7 @@ func TestGroupUnderLoad(t *testing.T) {
 					ctx, cancel = context.WithTimeout(context.Background(), time.Duration(c)*20*time.Microsecond)
 				}
 				id := fmt.Sprintf("m%dv%d", c, i)
-				if _, err := d.p.publish(ctx, say(id, "c"), false); err == nil {
+				if _, err := d.p.publish(ctx, saying(id, "c"), false); err == nil {
 					mu.Lock()
 					told[id] = true
 					mu.Unlock()
@@ -461,7 +466,7 @@ func BenchmarkPublish(b *testing.B) {
 								return
 							}
 							m := say(fmt.Sprintf("m%d", i), fmt.Sprintf("c%d", i%1000))
-							if _, err := d.p.publish(context.Background(), m, false); err != nil {
+							if _, err := d.p.publish(context.Background(), &m, false); err != nil {
 								b.Error(err)
 								return
 							}

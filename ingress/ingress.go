@@ -135,6 +135,10 @@ func New(o Options) (*Ingress, error) {
 	}
 	in.metrics = newMetrics(o.Metrics, in.Waiting)
 	in.replies.metrics = in.metrics
+	countLimits(o.Metrics, callers.Stats)
+	if pub.group != nil {
+		pub.group.batched = in.metrics.batched
+	}
 	if o.Traces != nil {
 		in.tracer = o.Traces.Tracer(tracerName)
 	}

@@ -25,6 +25,8 @@ type metrics struct {
 	problems        map[contracts.Code]prometheus.Counter
 	store           prometheus.Observer
 	taken, gone     prometheus.Counter
+	batches         prometheus.Observer
+	split           prometheus.Counter
 
 	requests *prometheus.HistogramVec
 	routes   map[routeKey]*[classes]prometheus.Observer
@@ -59,6 +61,13 @@ func newMetrics(reg prometheus.Registerer, waiting func() int) *metrics {
 		Help: "Replies from workers: taken by a request that waited, or gone because none did.",
 	}, []string{"outcome"})
 	m.taken, m.gone = replies.WithLabelValues("taken"), replies.WithLabelValues("gone")
+	m.batches = with.NewHistogram(prometheus.HistogramOpts{
+		Name: "moltbot_ingress_batch_messages", Help: "Messages stored together by group commit.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 9), // to maxBatch
+	})
+	m.split = with.NewCounter(prometheus.CounterOpts{
+		Name: "moltbot_ingress_batches_split_total", Help: "Batches that were not stored, so that their messages were stored one by one.",
+	})
 	with.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "moltbot_ingress_requests_waiting", Help: "Requests that wait for an answer.",
 	}, func() float64 { return float64(waiting()) })
@@ -129,4 +138,12 @@ func (m *metrics) replied(taken bool) {
 		return
 	}
 	m.gone.Inc()
+}
+
+// batched counts one batch of group commit.
+func (m *metrics) batched(messages int, split bool) {
+	m.batches.Observe(float64(messages))
+	if split {
+		m.split.Inc()
+	}
 }

@@ -2,8 +2,11 @@ package ingress
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
+	"moltbot/ingress/limit"
 )
 
 func served(t testing.TB) (*metrics, echo.Context) {
@@ -79,6 +83,76 @@ func TestCountingDoesNotAllocate(t *testing.T) {
 	}); n > 0 {
 		t.Errorf("%v allocations for each request without traces", n)
 	}
+}
+
+// Every batch is counted once, by its size, and told when it had to be split.
+func TestBatchesAreCounted(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m := newMetrics(reg, func() int { return 0 })
+	g := &group{timeout: time.Second, batched: m.batched, hopeless: func(error) bool { return false }}
+	g.one = func(context.Context, *entry) (bool, error) { return false, nil }
+	for _, fails := range []bool{false, true} {
+		for _, n := range []int{1, 3} {
+			g.many = func(context.Context, []*entry) error {
+				if fails {
+					return errors.New("refused")
+				}
+				return nil
+			}
+			var es []*entry
+			for range n {
+				es = append(es, &entry{done: make(chan struct{})})
+			}
+			g.commit(t.Context(), es)
+		}
+	}
+	if got := testutil.ToFloat64(m.split); got != 1 {
+		t.Errorf("%v were split", got)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "moltbot_ingress_batch_messages" {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() != 4 || h.GetSampleSum() != 8 {
+			t.Errorf("%d batches with %v messages", h.GetSampleCount(), h.GetSampleSum())
+		}
+		if b := h.GetBucket(); b[len(b)-1].GetUpperBound() != maxBatch {
+			t.Errorf("the last bucket is for %v", b[len(b)-1].GetUpperBound())
+		}
+	}
+}
+
+func TestLimitsAreShown(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	countLimits(reg, func() limit.Stats {
+		return limit.Stats{Allowed: 1, Refused: 2, Shielded: 3, Fallback: 4, Calls: 5, Failures: 6}
+	})
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, x := range f.GetMetric() {
+			name := strings.TrimPrefix(f.GetName(), "moltbot_ingress_limit_")
+			for _, l := range x.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = x.GetCounter().GetValue()
+		}
+	}
+	want := map[string]float64{
+		"requests_total allowed": 1, "requests_total refused": 2, "shielded_total": 3, "fallback_total": 4, "calls_total": 5, "failures_total": 6,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	countLimits(nil, nil) // shows nothing
 }
 
 func TestTraceHeader(t *testing.T) {

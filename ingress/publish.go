@@ -63,21 +63,28 @@ const (
 // publish stores m and returns once the stream has acknowledged it. known says
 // that the stream had it already. repeated says that it was published before.
 // Nothing is buffered: without a connection the answer is an error at once.
-func (p *publisher) publish(ctx context.Context, m contracts.Message, repeated bool) (known bool, err error) {
-	data, err := contracts.EncodeMessage(m, p.sealer)
+func (p *publisher) publish(ctx context.Context, m *contracts.Message, repeated bool) (known bool, err error) {
+	e, err := p.entry(ctx, m)
 	if err != nil {
 		return false, err
 	}
-	e := &entry{id: m.ID, subject: contracts.SubjectChat(m.Conversation), conversation: m.Conversation, data: data, trace: traceHeader(ctx)}
-	if p.group == nil || repeated || p.alone.has(m.Conversation) {
+	if p.group == nil || repeated || p.alone.has(e.conversation) {
 		known, err = p.single(ctx, e)
 	} else {
 		known, err = p.group.store(ctx, e)
 	}
 	if err != nil {
-		return false, p.refused(err, m.Conversation)
+		return false, p.refused(err, e.conversation)
 	}
 	return known, nil
+}
+
+func (p *publisher) entry(ctx context.Context, m *contracts.Message) (*entry, error) {
+	data, err := contracts.EncodeMessage(*m, p.sealer)
+	if err != nil {
+		return nil, err
+	}
+	return &entry{id: m.ID, subject: contracts.SubjectChat(m.Conversation), conversation: m.Conversation, data: data, trace: traceHeader(ctx)}, nil
 }
 
 // single stores one message, and tries once more when the outcome is unknown (a

@@ -12,7 +12,7 @@ func (in *Ingress) routes() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = in.problem
 	e.IPExtractor = clientAddress(in.o.TrustedProxy)
-	e.Use(in.measured, in.traced, in.requestID, in.accessLog(), in.recovered())
+	e.Use(in.measured, in.traced, in.requestID, in.accessLog, in.recovered())
 
 	e.Match([]string{http.MethodGet, http.MethodPost}, "/api/health", in.health)
 	e.GET("/livez", in.live)

@@ -113,7 +113,9 @@ func traffic(t *testing.T, a *App) (token string) {
 }
 
 func TestMetrics(t *testing.T) {
-	a, lines, err := up(t, settings(t))
+	c := settings(t)
+	c.Model.MaxConcurrent = 3
+	a, lines, err := up(t, c)
 	must(t, err)
 	r := run(t, a)
 	await(t, "ready", r.Ready())
@@ -132,6 +134,8 @@ func TestMetrics(t *testing.T) {
 		`moltbot_workers_attempts_total 1`, `moltbot_model_request_duration_seconds_count{outcome="ok"} 1`,
 		`moltbot_message_duration_seconds_count{outcome="answered"} 1`, `moltbot_workers_start_delay_seconds_count 1`,
 		`moltbot_redis_command_duration_seconds_count{command="claim_key"} 2`, `moltbot_redis_errors_total{command="begin"} 0`,
+		`moltbot_ingress_limit_requests_total{outcome="refused"} 0`, `moltbot_model_calls_waiting 0`, `moltbot_model_permit_failures_total 0`,
+		`moltbot_redis_errors_total{command="cap"} 0`, `moltbot_redis_errors_total{command="take"} 0`,
 		`moltbot_queue_up 1`, `moltbot_nats_connected{connection="workers"} 1`, `moltbot_build_info{go_version=`,
 		`moltbot_workers_slots_limit 64`, "process_open_fds", "go_goroutines",
 	} {
@@ -139,8 +143,13 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("not shown: %s", want)
 		}
 	}
-	if !regexp.MustCompile(`moltbot_redis_command_duration_seconds_count\{command="commit"\} [1-9]`).MatchString(text) {
-		t.Error("no commit was timed")
+	for _, name := range []string{"begin", "commit", "take", "cap"} {
+		if !regexp.MustCompile(`moltbot_redis_command_duration_seconds_count\{command="` + name + `"\} [1-9]`).MatchString(text) {
+			t.Errorf("no %s was timed", name)
+		}
+	}
+	if !regexp.MustCompile(`moltbot_ingress_limit_requests_total\{outcome="allowed"\} [1-9]`).MatchString(text) {
+		t.Error("no request was counted against a limit")
 	}
 	problems, err := testutil.GatherAndLint(a.watch.registry)
 	must(t, err)

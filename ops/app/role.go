@@ -80,6 +80,7 @@ func (a *App) capModel(inner model.Completer) (model.Completer, error) {
 		return nil, err
 	}
 	a.onClose("permits for model calls", c.Close)
+	a.watchCap(c.State)
 	return c, nil
 }
 

@@ -25,7 +25,7 @@ func (b *bench) idle(ctx context.Context, t turn) ([]report.Row, error) {
 	}
 	g.end()
 	r := report.Row{Key: t.Key, Run: t.run, Faults: map[string]uint64{}, CPU: g.cpu, BenchCPU: g.bench, OtherCPU: g.others, RSS: g.rss}
-	r.Loop, r.Note = loopNone, memory(g.rss)
+	r.Loop, r.Note = loopNone, memory(held{rss: g.rss})
 	return []report.Row{r}, s.close(g.err)
 }
 

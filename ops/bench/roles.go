@@ -153,10 +153,18 @@ func freeAddress(ctx context.Context) (string, error) {
 }
 
 // memory says who holds how much.
-func memory(rss map[string]uint64) string {
+func memory(h held) string {
 	var parts []string
-	for _, role := range slices.Sorted(maps.Keys(rss)) {
-		parts = append(parts, role+" "+strconv.FormatUint(rss[role]>>20, 10)+" MB")
+	for _, role := range slices.Sorted(maps.Keys(h.rss)) {
+		part := role
+		if n := h.processes[role]; n > 1 {
+			part = strconv.Itoa(n) + " " + part
+		}
+		part += " " + strconv.FormatUint(h.rss[role]>>20, 10) + " MB"
+		if h.shared[role]>>20 > 0 {
+			part += " (" + strconv.FormatUint(h.shared[role]>>20, 10) + " of them shared)"
+		}
+		parts = append(parts, part)
 	}
 	return "resident: " + strings.Join(parts, ", ")
 }

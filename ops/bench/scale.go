@@ -34,6 +34,6 @@ func (b *bench) scale(ctx context.Context, t turn) ([]report.Row, error) {
 		return nil, s.close(err)
 	}
 	r.Ideal = float64(t.Workers*scaleSlots) / takes.Seconds()
-	r.Note = memory(r.RSS)
+	r.Note = memory(held{rss: r.RSS})
 	return []report.Row{r}, s.close(nil)
 }

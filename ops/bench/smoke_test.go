@@ -97,6 +97,23 @@ func TestWaiting(t *testing.T) {
 			t.Errorf("%s: %v, %s", role, row.RSS, row.Note)
 		}
 	}
+	if !strings.Contains(row.Note, " 2 workers ") {
+		t.Error(row.Note)
+	}
+}
+
+// Of all readings the one counts in which most requests wait, of these the largest.
+func TestMostWaitingCounts(t *testing.T) {
+	low, high := map[string]uint64{"a": 1, "b": 1}, map[string]uint64{"a": 3}
+	top := held{}
+	for _, h := range []held{{waiting: 1, rss: high}, {waiting: 5, rss: low}, {waiting: 5, rss: high}, {waiting: 5, rss: low}, {waiting: 4, rss: high}} {
+		if h.over(top) {
+			top = h
+		}
+	}
+	if top.waiting != 5 || top.sum() != 3 {
+		t.Errorf("%+v", top)
+	}
 }
 
 func TestScale(t *testing.T) {

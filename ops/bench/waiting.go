@@ -36,19 +36,19 @@ func (b *bench) waiting(ctx context.Context, t turn) ([]report.Row, error) {
 		Addresses: s.addresses, Target: s.target, Callers: n, Rate: rate, Count: uint64(n), Timeout: 3*takes + requestTimeout,
 	}
 	g := &gauge{s: s}
-	peak := g.memoryAt(ctx, takes)
 	o.Begin, o.End = g.begin, g.end
 	o.Live = b.progress.phase(loopOpen, 0, 2*takes)
+	peak := g.peakMemory(ctx, o.Live)
 	res, err := load.Open(ctx, o)
-	rss := peak()
+	top := peak()
 	if err != nil || g.err != nil {
 		return nil, s.close(firstOf(err, g.err))
 	}
 	r := row(t, loopOpen, rate, res, g)
-	r.RSS = rss
+	r.RSS = top.rss
 	ms := float64(takes.Milliseconds())
-	r.Note = fmt.Sprintf("%d of %d answered, most at once %d; over the model's %s: P50 %.0f ms, P99 %.0f ms, max %.0f ms; %s",
-		r.Requests, n, r.Peak, takes, r.Latency.P50-ms, r.Latency.P99-ms, r.Latency.Max-ms, memory(rss))
+	r.Note = fmt.Sprintf("%d of %d answered, most at once %d; over the model's %s: P50 %.0f ms, P99 %.0f ms, max %.0f ms; with %d waiting %s",
+		r.Requests, n, r.Peak, takes, r.Latency.P50-ms, r.Latency.P99-ms, r.Latency.Max-ms, top.waiting, memory(top))
 	return []report.Row{r}, s.close(nil)
 }
 
@@ -61,25 +61,59 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// memoryAt reads the memory a while after the load began, when all requests
-// wait. The returned function gives it.
-func (g *gauge) memoryAt(ctx context.Context, after time.Duration) func() map[string]uint64 {
-	found := make(chan map[string]uint64, 1)
+// held is what the servers hold in memory at one moment.
+type held struct {
+	waiting     int64             // requests in flight
+	processes   map[string]int    // by role
+	rss, shared map[string]uint64 // by role; shared is the part of rss that they share with each other
+}
+
+// peakMemory reads the memory time and again while the load runs. The returned
+// function ends that and gives the reading with the most requests in flight,
+// and of several such the one with the most memory.
+func (g *gauge) peakMemory(ctx context.Context, live *load.Live) func() held {
+	found := make(chan held, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		_ = pause(ctx, after) // cut short: the load ended sooner
-		at := &gauge{s: g.s, rss: map[string]uint64{}}
-		for _, c := range g.s.servers {
-			if u, err := c.Usage(); err == nil { // it may have ended; closing the stand says so
-				at.add(c.role, u)
+		var top held
+		for pause(ctx, sampleEvery) == nil {
+			if h := g.hold(live.InFlight.Load()); h.over(top) {
+				top = h
 			}
 		}
-		found <- at.rss
+		found <- top
 	}()
-	return func() map[string]uint64 {
+	return func() held {
 		cancel()
 		return <-found
 	}
+}
+
+const sampleEvery = 250 * time.Millisecond
+
+// hold reads the memory of all servers now.
+func (g *gauge) hold(waiting int64) held {
+	h := held{waiting: waiting, processes: map[string]int{}, rss: map[string]uint64{}, shared: map[string]uint64{}}
+	at := &gauge{s: g.s, rss: h.rss}
+	for _, c := range g.s.servers {
+		if u, err := c.Usage(); err == nil { // it may have ended; closing the stand says so
+			at.add(c.role, u)
+			h.shared[c.role] += u.Shared
+			h.processes[c.role]++
+		}
+	}
+	return h
+}
+
+func (h held) over(top held) bool {
+	return h.waiting > top.waiting || h.waiting == top.waiting && h.sum() > top.sum()
+}
+
+func (h held) sum() (n uint64) {
+	for _, rss := range h.rss {
+		n += rss
+	}
+	return n
 }
 
 const spareFiles = 500 // of every process, beside one per request

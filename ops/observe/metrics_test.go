@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -153,6 +154,70 @@ func TestRedisHook(t *testing.T) {
 	if rdb.Get(ctx, "none").Err() == nil {
 		t.Fatal("no error")
 	}
+	got := series(t, reg)
+	for name, want := range map[string]float64{
+		tookSeconds + "begin": 3, tookSeconds + "eval": 1, tookSeconds + "get": 3,
+		failedTotal + "begin": 0, failedTotal + "get": 1, failedTotal + "eval": 0,
+	} {
+		if got[name] != want {
+			t.Errorf("%s = %v, want %v", name, got[name], want)
+		}
+	}
+	cmd := redis.NewCmd(ctx, "evalsha", script.Hash(), 0)
+	if n := testing.AllocsPerRun(100, func() { hook.of(cmd).note(time.Millisecond, nil) }); n > 0 {
+		t.Errorf("%v allocations for a command", n)
+	}
+}
+
+// What a pipeline carries is counted by name, its failures too.
+func TestRedisHookSeesIntoPipelines(t *testing.T) {
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1, PipelinePoolSize: -1})
+	defer func() { _ = rdb.Close() }()
+	script := redis.NewScript("return redis.call('INCR', KEYS[1])")
+	reg := prometheus.NewRegistry()
+	hook := NewRedisHook(reg, map[string]string{script.Hash(): "begin"})
+	rdb.AddHook(hook)
+	pipe, err := rdb.AutoPipeline()
+	must(t, err)
+	defer func() { _ = pipe.Close() }()
+	must(t, m.Set("text", "no number"))
+	must(t, script.Run(t.Context(), pipe, []string{"warm"}).Err()) // the script is not known before
+	var all sync.WaitGroup
+	const each = 50
+	for range each {
+		all.Go(func() {
+			if err := script.Run(t.Context(), pipe, []string{"counter"}).Err(); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			if script.Run(t.Context(), pipe, []string{"text"}).Err() == nil {
+				t.Error("a text was counted up")
+			}
+		})
+		all.Go(func() {
+			if err := pipe.Get(t.Context(), "none").Err(); !errors.Is(err, redis.Nil) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	got := series(t, reg)
+	for name, want := range map[string]float64{
+		tookSeconds + "begin": 2*each + 1, tookSeconds + "get": each, failedTotal + "begin": each, failedTotal + "get": 0,
+	} {
+		if got[name] != want {
+			t.Errorf("%s = %v, want %v", name, got[name], want)
+		}
+	}
+}
+
+const tookSeconds, failedTotal = "moltbot_redis_command_duration_seconds ", "moltbot_redis_errors_total "
+
+// series gives counts by name and command.
+func series(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
 	families, err := reg.Gather()
 	must(t, err)
 	got := map[string]float64{}
@@ -162,19 +227,7 @@ func TestRedisHook(t *testing.T) {
 			got[name] = float64(x.GetHistogram().GetSampleCount()) + x.GetCounter().GetValue()
 		}
 	}
-	const took, failed = "moltbot_redis_command_duration_seconds ", "moltbot_redis_errors_total "
-	for name, want := range map[string]float64{
-		took + "begin": 3, took + "eval": 1, took + "get": 2, took + "pipeline": 1,
-		failed + "begin": 0, failed + "get": 1, failed + "eval": 0,
-	} {
-		if got[name] != want {
-			t.Errorf("%s = %v, want %v", name, got[name], want)
-		}
-	}
-	cmd := redis.NewCmd(ctx, "evalsha", script.Hash(), 0)
-	if n := testing.AllocsPerRun(100, func() { hook.of(cmd).note(time.Now(), nil) }); n > 0 {
-		t.Errorf("%v allocations for a command", n)
-	}
+	return got
 }
 
 func TestRedisUp(t *testing.T) {
@@ -196,7 +249,7 @@ func BenchmarkRedisHook(b *testing.B) {
 	cmd := redis.NewCmd(b.Context(), "evalsha", "hash", 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		hook.of(cmd).note(time.Now(), nil)
+		hook.of(cmd).note(time.Millisecond, nil)
 	}
 }
 

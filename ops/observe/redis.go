@@ -33,7 +33,7 @@ type commandMetrics struct {
 
 // plainCommands are those we send beside the scripts.
 func plainCommands() []string {
-	return []string{"get", "set", "lrange", "hget", "pexpire", "exists", "mget", "ping", "eval", "pipeline"}
+	return []string{"get", "set", "lrange", "hget", "pexpire", "exists", "mget", "ping", "eval"}
 }
 
 // NewRedisHook registers with reg. scripts names each script by its hash.
@@ -73,21 +73,28 @@ func (h *RedisHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		began := time.Now()
 		err := next(ctx, cmd)
-		h.of(cmd).note(began, err)
+		h.of(cmd).note(time.Since(began), err)
 		return err
 	}
 }
 
-// ProcessPipelineHook times a pipeline as one.
+// ProcessPipelineHook counts a pipeline's time for each of its commands, for each
+// waits for all of it. The greeting of a connection is one.
 func (h *RedisHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		began := time.Now()
 		err := next(ctx, cmds)
 		if len(cmds) > 0 && greeting(cmds[0].Name()) {
-			h.connect.note(began, nil)
-			return err
+			cmds = cmds[:1]
 		}
-		h.plain["pipeline"].note(began, err)
+		took := time.Since(began)
+		for _, cmd := range cmds {
+			failed := err
+			if err != nil { // of the first command that failed; the others may be well
+				failed = cmd.Err()
+			}
+			h.of(cmd).note(took, failed)
+		}
 		return err
 	}
 }
@@ -117,8 +124,8 @@ func greeting(command string) bool {
 
 // note counts. No value, and a script that Redis has to be told first, are
 // answers and not failures; so is a caller that gave up.
-func (c *commandMetrics) note(began time.Time, err error) {
-	c.took.Observe(time.Since(began).Seconds())
+func (c *commandMetrics) note(took time.Duration, err error) {
+	c.took.Observe(took.Seconds())
 	if c.errors == nil || err == nil || errors.Is(err, redis.Nil) || errors.Is(err, context.Canceled) || strings.HasPrefix(err.Error(), "NOSCRIPT") {
 		return
 	}

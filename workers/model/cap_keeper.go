@@ -27,19 +27,20 @@ type keeper struct {
 	key    string
 	wake   chan struct{} // holds one token: something changed that the loop should ask about
 
-	mu      sync.Mutex
-	waiting []*waiter // first come, first served
-	running int       // calls that were let through and have not ended
-	held    int       // permits; calls start while running is below
-	again   int       // permits that may be used again without asking, while short
-	short   bool      // somebody else waits as well
-	peak    int       // most calls wanted at a time since the last renewal
-	until   time.Time // end of the lease
-	failing bool      // Redis did not answer the last time
-	turn    int64     // of the newest question
-	looping bool
-	closed  bool
-	done    chan struct{} // closed when the loop has ended
+	mu       sync.Mutex
+	waiting  []*waiter // first come, first served
+	running  int       // calls that were let through and have not ended
+	held     int       // permits; calls start while running is below
+	again    int       // permits that may be used again without asking, while short
+	short    bool      // somebody else waits as well
+	peak     int       // most calls wanted at a time since the last renewal
+	until    time.Time // end of the lease
+	failing  bool      // Redis did not answer the last time
+	failures uint64    // since the start
+	turn     int64     // of the newest question
+	looping  bool
+	closed   bool
+	done     chan struct{} // closed when the loop has ended
 }
 
 // waiter is a call that waits. Its channel is closed, under the keeper's lock,
@@ -247,6 +248,9 @@ func (k *keeper) next() (time.Duration, bool) {
 
 // report logs when Redis stops and begins to answer, once each.
 func (k *keeper) report(err error) {
+	if err != nil {
+		k.failures++
+	}
 	switch {
 	case err != nil && !k.failing:
 		k.o.Log.Warn().Err(err).Int("held", k.held).Msg("no further model calls are begun than the permits that are held")

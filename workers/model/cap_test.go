@@ -270,12 +270,12 @@ func TestCapWithoutRedis(t *testing.T) {
 	ends := calls(t.Context(), c, 4)
 	workerstest.Await(t, "first", h.entered)
 	workerstest.Await(t, "second", h.entered)
+	workerstest.Eventually(t, "two run and two wait", func() bool { return c.State() == model.CapState{Held: 2, Running: 2, Waiting: 2} })
 	wire.cut.Store(true)
-	asked := wire.asks.Load()
-	workerstest.Eventually(t, "it was refused", func() bool { return wire.asks.Load() > asked+1 })
+	workerstest.Eventually(t, "it was refused", func() bool { return c.State().Failures > 1 })
 	h.out <- struct{}{}
 	workerstest.Await(t, "the place of the first is used again", h.entered)
-	asked = wire.asks.Load()
+	asked := wire.asks.Load()
 	gone := time.Now()
 	workerstest.Eventually(t, "the lease is over", func() bool { return time.Since(gone) > 2100*time.Millisecond })
 	h.out <- struct{}{} // ends one; its place must not be used

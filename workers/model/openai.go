@@ -25,8 +25,8 @@ var (
 // concurrent use.
 type OpenAI struct {
 	opts    Options
-	service openai.ChatCompletionService
-	client  *http.Client
+	service openai.Client
+	client  once
 	secret  redactor
 	// newLimit: OpenAI itself wants max_completion_tokens, the others know only
 	// max_tokens.
@@ -39,7 +39,7 @@ func NewOpenAI(o Options) (*OpenAI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model options: %w", err)
 	}
-	c := &OpenAI{opts: o, secret: newRedactor(o.APIKey), client: newClient(o.Transport)}
+	c := &OpenAI{opts: o, secret: newRedactor(o.APIKey), client: once{o.Transport}}
 	c.newLimit = strings.HasPrefix(at.base, openAIBase)
 	settings := []option.RequestOption{
 		option.WithBaseURL(at.base), option.WithHTTPClient(c.client),
@@ -53,8 +53,8 @@ func NewOpenAI(o Options) (*OpenAI, error) {
 			settings = append(settings, option.WithQueryAdd(name, value))
 		}
 	}
-	// The service, unlike openai.NewClient, reads nothing from the environment.
-	c.service = openai.NewChatCompletionService(settings...)
+	// Made this way and not by openai.NewClient it reads nothing from the environment.
+	c.service = openai.Client{Options: settings}
 	return c, nil
 }
 
@@ -89,62 +89,41 @@ func (c *OpenAI) Complete(ctx context.Context, r Request) (Answer, error) {
 	}, nil
 }
 
+// ask keeps the call chain that waits for the provider shallow: a few hundred
+// bytes more in it double the stack of every slot (performance.md, Memory).
 func (c *OpenAI) ask(ctx context.Context, w *watch, name string, r Request) (reply, error) {
-	var res *http.Response
-	extra := []option.RequestOption{option.WithResponseBodyInto(&res)}
-	if c.opts.Stream {
-		extra = append(extra, option.WithJSONSet("stream", true))
+	body, err := c.encode(name, r)
+	if err != nil {
+		return reply{}, fmt.Errorf("encode request: %w", err)
 	}
-	if _, err := c.service.New(ctx, c.params(name, r), extra...); err != nil {
+	res, err := c.send(ctx, body)
+	if err != nil {
 		return reply{}, err
 	}
+	return c.receive(w, res, r.OnDelta)
+}
+
+func (c *OpenAI) send(ctx context.Context, body []byte) (*http.Response, error) {
+	var res *http.Response
+	err := c.service.Post(ctx, "chat/completions", body, nil, option.WithResponseBodyInto(&res))
+	return res, err
+}
+
+func (c *OpenAI) receive(w *watch, res *http.Response, onDelta func(string)) (reply, error) {
 	guarded := w.guard(res.Body)
 	res.Body = guarded
 	defer res.Body.Close()
 	// Many compatible servers answer in one piece although asked to stream.
 	if mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); mediaType == "text/event-stream" {
-		s := &stream{dec: ssestream.NewDecoder(res), onToken: w.begin, onDelta: r.OnDelta, onEnd: guarded.hurry}
+		s := &stream{dec: ssestream.NewDecoder(res), onToken: w.begin, onDelta: onDelta, onEnd: guarded.hurry}
 		return s.decode()
 	}
 	guarded.onBytes = w.begin
 	out, err := decodePlain(res.Body)
-	if err == nil && r.OnDelta != nil && out.text != "" {
-		r.OnDelta(out.text)
+	if err == nil && onDelta != nil && out.text != "" {
+		onDelta(out.text)
 	}
 	return out, err
-}
-
-func (c *OpenAI) params(name string, r Request) openai.ChatCompletionNewParams {
-	p := openai.ChatCompletionNewParams{Model: name}
-	for _, m := range r.Messages {
-		p.Messages = append(p.Messages, param(m))
-	}
-	if r.User != "" {
-		p.User = openai.String(r.User)
-	}
-	if c.opts.Temperature != nil {
-		p.Temperature = openai.Float(*c.opts.Temperature)
-	}
-	switch limit := int64(c.opts.MaxTokens); {
-	case limit > 0 && c.newLimit:
-		p.MaxCompletionTokens = openai.Int(limit)
-	case limit > 0:
-		p.MaxTokens = openai.Int(limit)
-	}
-	if c.opts.Stream {
-		p.StreamOptions = openai.ChatCompletionStreamOptionsParam{IncludeUsage: openai.Bool(true)}
-	}
-	return p
-}
-
-func param(m Message) openai.ChatCompletionMessageParamUnion {
-	switch m.Role {
-	case RoleSystem:
-		return openai.SystemMessage(m.Text)
-	case RoleAssistant:
-		return openai.AssistantMessage(m.Text)
-	}
-	return openai.UserMessage(m.Text)
 }
 
 // refuse takes over what is not 2xx before the SDK does: the SDK would read

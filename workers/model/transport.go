@@ -3,9 +3,16 @@ package model
 import (
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 )
+
+// connBuffer is the size of each of a connection's two buffers, half of what
+// net/http takes by itself: with HTTP/1 every waiting call has a connection. A
+// larger prompt or answer costs a system call or two more, and none with TLS,
+// which has buffers of its own.
+const connBuffer = 2 << 10
 
 // newTransport shares nothing with http.DefaultTransport, which others may
 // change.
@@ -20,6 +27,8 @@ func newTransport(o Options) http.RoundTripper {
 			MaxIdleConnsPerHost:    o.KeepIdle,
 			IdleConnTimeout:        o.IdleTimeout,
 			MaxResponseHeaderBytes: 64 << 10,
+			ReadBufferSize:         connBuffer,
+			WriteBufferSize:        connBuffer,
 		}
 	}
 	if o.MaxLifetime == 0 {
@@ -28,12 +37,25 @@ func newTransport(o Options) http.RoundTripper {
 	return &renewing{fresh: fresh, life: o.MaxLifetime, now: o.Now}
 }
 
-// newClient refuses redirects: they would carry the prompt, and to the same
-// host the key, to wherever the answer says.
-func newClient(t http.RoundTripper) *http.Client {
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// once sends a request once. Of http.Client it leaves out what we have no use
+// for (cookies, redirects, time-outs of its own) and what every waiting call
+// would hold of it. A redirect is an answer like any other: to follow it would
+// carry the prompt, and to the same host the key, to wherever the answer says.
+type once struct{ http.RoundTripper }
+
+// Do gives every failure as a *url.Error, which tells it from an unusable answer.
+func (o once) Do(req *http.Request) (*http.Response, error) {
+	res, err := o.RoundTrip(req)
+	if err != nil {
+		return nil, &url.Error{Op: req.Method, Err: err} // its address may hold a secret
+	}
+	return res, nil
+}
+
+// CloseIdleConnections gives up what is unused now.
+func (o once) CloseIdleConnections() {
+	if t, ok := o.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -118,6 +119,9 @@ func TestUsageCountsWhatIsBelow(t *testing.T) {
 	u, err := p.Usage()
 	if err != nil || u.RSS == 0 {
 		t.Errorf("%+v, %v", u, err)
+	}
+	if runtime.GOOS == "linux" && (u.Shared == 0 || u.Shared > u.RSS) {
+		t.Errorf("%d of %d are shared", u.Shared, u.RSS)
 	}
 	if len(u.Below) != 1 || u.Total() <= u.RSS {
 		t.Errorf("below it: %v, total %d of %d", u.Below, u.Total(), u.RSS)

@@ -10,6 +10,9 @@ import (
 type Usage struct {
 	CPU float64 // seconds of user and system time so far
 	RSS uint64  // bytes now: of the process itself
+	// Shared is the part of RSS that is mapped from files, which processes of one
+	// program have in common. 0 where the system does not tell.
+	Shared uint64
 	// Below is the resident memory of the processes below it, by program name:
 	// "up" has a Redis there.
 	Below map[string]uint64
@@ -34,6 +37,7 @@ func (p *Process) Usage() (Usage, error) {
 	if u.RSS, err = u.add(root); err != nil {
 		return u, fmt.Errorf("usage of %s: %w", p.name, err)
 	}
+	u.Shared = shared(p.cmd.Process.Pid)
 	below, err := root.Children()
 	if err != nil {
 		return u, nil // it has none

@@ -55,7 +55,7 @@ const (
 // ask sends request n and names what went wrong, if anything did.
 func (c *caller) ask(ctx context.Context, now time.Time, n uint64) (fault string) {
 	c.r.enter()
-	defer c.r.inFlight.Add(-1)
+	defer c.r.o.Live.InFlight.Add(-1)
 	if c.conn != nil && now.Sub(c.used) > stale {
 		c.hangUp()
 	}

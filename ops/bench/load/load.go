@@ -61,7 +61,10 @@ type Options struct {
 }
 
 // Live are the counts of a load that is running.
-type Live struct{ Done, Failed atomic.Uint64 }
+type Live struct {
+	Done, Failed atomic.Uint64
+	InFlight     atomic.Int64 // requests that wait for their answer
+}
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Timeout == 0 {
@@ -135,7 +138,6 @@ type run struct {
 	rec        *recorder
 	next       atomic.Uint64
 	sent       atomic.Uint64
-	inFlight   atomic.Int64
 	peak       atomic.Int64
 	began, end time.Time // of what is recorded; end is zero where Count decides
 }
@@ -157,7 +159,7 @@ func (r *run) start() {
 // enter counts a request in flight.
 func (r *run) enter() {
 	r.sent.Add(1)
-	n := r.inFlight.Add(1)
+	n := r.o.Live.InFlight.Add(1)
 	for p := r.peak.Load(); n > p && !r.peak.CompareAndSwap(p, n); p = r.peak.Load() {
 	}
 }
