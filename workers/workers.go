@@ -84,7 +84,7 @@ func New(o Options) (*Workers, error) {
 	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
 	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
 	mo.Alone = o.Alone
-	mo.Identify, mo.Look = identify, w.janitor.View
+	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
 	run := &turn{
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, completer: o.Completer,

@@ -18,20 +18,25 @@ func TestWhenAPurgeIsDue(t *testing.T) {
 		floor   uint64
 		pending int
 		want    bool
+		waiting int // pulls that nothing was there for
+		urgent  bool
 	}{
-		"empty stream":             {jetstream.StreamState{FirstSeq: 11, LastSeq: 10}, 10, 0, false},
-		"nothing finished":         {state(11, 20), 10, 0, false},
-		"idle":                     {state(11, 20), 20, 0, true},
-		"one finished, idle":       {state(11, 20), 11, 0, true},
-		"busy, few finished":       {state(11, 100), 59, 1, false},
-		"busy, many finished":      {state(11, 100), 60, 1, true},
-		"floor of another stream":  {state(11, 20), 21, 0, false},
-		"rolled back, high floor":  {state(1, 5), 500, 3, false},
-		"busy, only others behind": {state(11, 500), 11, 400, false},
+		"empty stream":             {stream: jetstream.StreamState{FirstSeq: 11, LastSeq: 10}, floor: 10},
+		"nothing finished":         {stream: state(11, 20), floor: 10},
+		"idle":                     {stream: state(11, 20), floor: 20, want: true},
+		"one finished, idle":       {stream: state(11, 20), floor: 11, want: true},
+		"busy, few finished":       {stream: state(11, 100), floor: 59, pending: 1},
+		"busy, many finished":      {stream: state(11, 100), floor: 60, pending: 1, want: true},
+		"busy, a worker waits":     {stream: state(11, 100), floor: 59, pending: 1, waiting: 1, want: true},
+		"busy, a lively talk":      {stream: state(11, 100), floor: 59, pending: 1, urgent: true, want: true},
+		"urgent, nothing finished": {stream: state(11, 20), floor: 10, urgent: true},
+		"floor of another stream":  {stream: state(11, 20), floor: 21, urgent: true},
+		"rolled back, high floor":  {stream: state(1, 5), floor: 500, pending: 3, waiting: 1},
+		"busy, only others behind": {stream: state(11, 500), floor: 11, pending: 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			info := &jetstream.ConsumerInfo{NumAckPending: c.pending, AckFloor: jetstream.SequenceInfo{Stream: c.floor}}
-			if got := j.due(c.stream, info); got != c.want {
+			info := &jetstream.ConsumerInfo{NumAckPending: c.pending, NumWaiting: c.waiting, AckFloor: jetstream.SequenceInfo{Stream: c.floor}}
+			if got := j.due(c.stream, info, c.urgent); got != c.want {
 				t.Errorf("due = %v, want %v", got, c.want)
 			}
 		})

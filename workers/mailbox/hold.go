@@ -383,8 +383,12 @@ func (m *Mailbox) giveUp(h *holding, refund string, cause error) (Handled, error
 }
 
 // tidy deletes a finished message at once where waiting for the purge would
-// make a lively conversation look full, or the stream.
+// make a lively conversation look full, or the stream. Before it comes to that, a
+// purge is asked for: one write to disk instead of one for each message.
 func (m *Mailbox) tidy(t Task, kept int) {
+	if 2*kept > m.o.MaxKept && m.o.Urge != nil {
+		m.o.Urge()
+	}
 	if kept <= m.o.MaxKept && !m.o.Look().Crowded {
 		return
 	}

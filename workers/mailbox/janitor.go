@@ -41,6 +41,8 @@ type Janitor struct {
 	mark *redis.Script
 	view atomic.Pointer[View]
 
+	urged chan struct{} // holds one: somebody wants a purge
+
 	// Used by one goroutine.
 	turn     bool      // it was our turn at the last look
 	consumer time.Time // when the consumer of the last look was made
@@ -56,9 +58,28 @@ const (
 
 // NewJanitor gives a janitor with an empty view.
 func NewJanitor(o JanitorOptions) *Janitor {
-	j := &Janitor{o: o, mark: redis.NewScript(markLua)}
+	j := &Janitor{o: o, mark: redis.NewScript(markLua), urged: make(chan struct{}, 1)}
 	j.view.Store(&View{})
 	return j
+}
+
+// Urge asks for a purge soon: finished messages are about to make a conversation
+// look full. It does not wait.
+func (j *Janitor) Urge() {
+	select {
+	case j.urged <- struct{}{}:
+	default: // somebody asked already
+	}
+}
+
+// wanted reports whether Urge was called since the last time.
+func (j *Janitor) wanted() bool {
+	select {
+	case <-j.urged:
+		return true
+	default:
+		return false
+	}
 }
 
 // View is the latest look at the stream.
@@ -75,7 +96,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 		var err error
 		switch {
 		// A new connection may lead to another store: look at once.
-		case j.turn && n%peeks == 0, n%(followers*peeks) == 0, now != connects:
+		case j.turn && n%peeks == 0, n%(followers*peeks) == 0, now != connects, len(j.urged) > 0:
 			connects = now
 			err = j.Look(ctx)
 		case j.moving || n%peeks == 0:
@@ -129,7 +150,8 @@ func (j *Janitor) Look(ctx context.Context) error {
 	j.consumer, j.moving = c.Created, v.Floor != j.View().Floor
 	j.view.Store(&v)
 	j.turn = j.myTurn(ctx)
-	if !j.turn || !j.due(s.State, c) {
+	urgent := j.wanted()
+	if !j.turn && !urgent || !j.due(s.State, c, urgent) {
 		return nil
 	}
 	// A floor read before a reconnect may be that of a store which is not there
@@ -174,13 +196,13 @@ func (j *Janitor) Peek(ctx context.Context) error {
 // which deliveries are due again, so that one which was just given back comes
 // only after the ack wait. With nothing pending there is none, and none while a
 // worker waits for deliveries, because it would have got them; otherwise the
-// finished messages have to be many.
-func (j *Janitor) due(s jetstream.StreamState, c *jetstream.ConsumerInfo) bool {
+// finished messages have to be many, in the stream or in one conversation.
+func (j *Janitor) due(s jetstream.StreamState, c *jetstream.ConsumerInfo, urgent bool) bool {
 	floor := c.AckFloor.Stream
 	if s.Msgs == 0 || floor < s.FirstSeq || floor > s.LastSeq {
 		return false
 	}
-	return c.NumAckPending == 0 || c.NumWaiting > 0 || 2*(floor-s.FirstSeq+1) >= j.o.MaxFinished
+	return urgent || c.NumAckPending == 0 || c.NumWaiting > 0 || 2*(floor-s.FirstSeq+1) >= j.o.MaxFinished
 }
 
 // markTTL outlives every box, and so every sequence that is remembered.

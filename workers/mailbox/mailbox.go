@@ -91,6 +91,9 @@ type Options struct {
 	// Alone says that the broker lives and dies with this process, and that every
 	// delivery is shown to Note. Heads are then mostly known without asking.
 	Alone bool
+	// Urge is called when a conversation has many finished messages in the stream;
+	// may be nil.
+	Urge func()
 	// Look is what is known of the stream at the moment.
 	Look func() View
 
