@@ -72,7 +72,7 @@ func (m *Mailbox) hold(take, work context.Context, h *holding) (Handled, error) 
 // head finds the first message of the conversation that is not known to be finished.
 func (m *Mailbox) head(ctx context.Context, h *holding) (message, error) {
 	from, floor := m.searched(h)
-	if h.own != nil && h.own.seq > from && m.track.isHead(h.conversation, h.own.seq, floor, h.connects) {
+	if h.own != nil && h.own.seq > from && m.track.isHead(h.conversation, h.own.seq, floor) {
 		return *h.own, nil
 	}
 	return head(ctx, m.lookup, h.subject, from, h.own)
@@ -84,7 +84,7 @@ func (m *Mailbox) head(ctx context.Context, h *holding) (message, error) {
 // would pay for everybody else's. floor is 0 where it is not to be trusted.
 func (m *Mailbox) searched(h *holding) (from, floor uint64) {
 	v := m.o.Look()
-	if v.life() != h.created || v.Connects != h.connects || m.o.Conn.Stats().Reconnects != h.connects {
+	if v.life() != h.created || v.Connects != h.connects {
 		return h.last, 0
 	}
 	if h.own != nil && h.own.seq <= v.Floor {

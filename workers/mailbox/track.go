@@ -24,12 +24,11 @@ import (
 // consumer's last state in a crash may do. So it is for the broker that lives
 // and dies with this process; elsewhere, and whenever in doubt, the stream is asked.
 type track struct {
-	mu       sync.Mutex
-	latest   uint64 // number of the last delivery
-	connects uint64 // reconnects of the connection then
-	known    bool   // base is known
-	base     uint64
-	open     map[string][]uint64 // unfinished sequences by conversation, ascending
+	mu     sync.Mutex
+	latest uint64 // number of the last delivery
+	known  bool   // base is known
+	base   uint64
+	open   map[string][]uint64 // unfinished sequences by conversation, ascending
 }
 
 func newTrack() *track { return &track{open: make(map[string][]uint64)} }
@@ -46,16 +45,16 @@ func (m *Mailbox) Note(d jetstream.Msg) {
 		return
 	}
 	conversation, _ := contracts.ConversationOf(d.Subject())
-	m.track.note(meta, conversation, m.o.Conn.Stats().Reconnects)
+	m.track.note(meta, conversation)
 }
 
-func (t *track) note(meta *jetstream.MsgMetadata, conversation string, connects uint64) {
+func (t *track) note(meta *jetstream.MsgMetadata, conversation string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if meta.Sequence.Consumer != t.latest+1 || connects != t.connects {
+	if meta.Sequence.Consumer != t.latest+1 {
 		t.known = false
 	}
-	t.latest, t.connects = meta.Sequence.Consumer, connects
+	t.latest = meta.Sequence.Consumer
 	// A message that is delivered for the first time is the newest that ever was.
 	if !t.known && meta.NumDelivered == 1 {
 		t.known, t.base = true, meta.Sequence.Stream-1
@@ -94,14 +93,14 @@ func (t *track) drop(conversation string, from, upto uint64) {
 }
 
 // isHead reports whether the message is certainly the first unfinished one of
-// its conversation. floor is an ack floor of the same stream and connection.
-func (t *track) isHead(conversation string, seq, floor, connects uint64) bool {
+// its conversation. floor is an ack floor of the same stream.
+func (t *track) isHead(conversation string, seq, floor uint64) bool {
 	if t == nil {
 		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.known || connects != t.connects || floor < t.base || seq <= floor {
+	if !t.known || floor < t.base || seq <= floor {
 		return false
 	}
 	t.drop(conversation, 0, floor) // finished by somebody else, or long ago
