@@ -96,7 +96,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 		var err error
 		switch {
 		// A new connection may lead to another store: look at once.
-		case j.turn && n%peeks == 0, n%(followers*peeks) == 0, now != connects, len(j.urged) > 0:
+		case j.turn && n%peeks == 0, n%(followers*peeks) == 0, now != connects, j.turn && len(j.urged) > 0:
 			connects = now
 			err = j.Look(ctx)
 		case j.moving || n%peeks == 0:
@@ -150,8 +150,8 @@ func (j *Janitor) Look(ctx context.Context) error {
 	j.consumer, j.moving = c.Created, v.Floor != j.View().Floor
 	j.view.Store(&v)
 	j.turn = j.myTurn(ctx)
-	urgent := j.wanted()
-	if !j.turn && !urgent || !j.due(s.State, c, urgent) {
+	// Only who has the turn heeds it: with many processes everybody is urged at once.
+	if !j.turn || !j.due(s.State, c, j.wanted()) {
 		return nil
 	}
 	// A floor read before a reconnect may be that of a store which is not there

@@ -59,6 +59,9 @@ func (t *track) note(meta *jetstream.MsgMetadata, conversation string) {
 	if !t.known && meta.NumDelivered == 1 {
 		t.known, t.base = true, meta.Sequence.Stream-1
 	}
+	if conversation == "" {
+		return // of no conversation: nothing comes behind it, and nobody would say that it is finished
+	}
 	open := t.open[conversation]
 	if i, found := slices.BinarySearch(open, meta.Sequence.Stream); !found {
 		t.open[conversation] = slices.Insert(open, i, meta.Sequence.Stream)
