@@ -53,9 +53,15 @@ type Health struct {
 	Uptime int64  `json:"uptime"` // whole seconds
 }
 
+// What a Ready says.
+const (
+	StatusReady    = "ready"
+	StatusNotReady = "not_ready"
+)
+
 // Ready is the answer of /readyz: each dependency with "ok" or what is wrong.
 type Ready struct {
-	Status string            `json:"status"` // ready | not_ready
+	Status string            `json:"status"`
 	Checks map[string]string `json:"checks"`
 }
 

@@ -106,7 +106,7 @@ type Ingress struct {
 	replies *replies
 	callers *limit.Limiter
 	limits  *limits // of addresses
-	ready   *readiness
+	ready   *Readiness
 	metrics *metrics
 	tracer  trace.Tracer // nil: no spans
 
@@ -131,7 +131,7 @@ func New(o Options) (*Ingress, error) {
 	in := &Ingress{
 		o: o, started: o.Now(), publish: pub, draining: make(chan struct{}),
 		replies: newReplies(o.Conn, o.Node, o.Log), callers: callers, limits: newLimits(o.Rate, o.Now),
-		ready: newReadiness(o.Checks, o.Now),
+		ready: NewReadiness(o.Checks, o.Now),
 	}
 	in.metrics = newMetrics(o.Metrics, in.Waiting)
 	in.replies.metrics = in.metrics
@@ -182,7 +182,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 }
 
 func (in *Ingress) drain(srv *http.Server) error {
-	in.ready.stop()
+	in.ready.Stop()
 	release := time.AfterFunc(in.o.DrainWait, in.stopWaiting)
 	defer release.Stop()
 	// After DrainWait every waiting request is answered with 202, so that the
@@ -217,7 +217,7 @@ func (in *Ingress) Take(subject string, reply contracts.Reply) bool {
 func (in *Ingress) Waiting() int { return in.replies.load() }
 
 // Ready is what /readyz says.
-func (in *Ingress) Ready(ctx context.Context) contracts.Ready { return in.ready.look(ctx) }
+func (in *Ingress) Ready(ctx context.Context) contracts.Ready { return in.ready.Look(ctx) }
 
 func (in *Ingress) stopWaiting() { in.drainOnce.Do(func() { close(in.draining) }) }
 

@@ -22,12 +22,14 @@ func (in *Ingress) problem(err error, c echo.Context) {
 	}
 	e := publicError(err)
 	status := e.Code.Status()
-	in.refused(c, e.Code)
 	if c.Request().Context().Err() != nil {
-		// Nobody reads the answer, and what failed is likely just that.
+		// Nobody reads the answer, and what failed is likely just that: it is no refusal.
 		in.o.Log.Debug().Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed after its client left")
-	} else if e.Err != nil && status >= http.StatusInternalServerError {
-		withTrace(in.o.Log.Error(), c).Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed")
+	} else {
+		in.refused(c, e.Code)
+		if e.Err != nil && status >= http.StatusInternalServerError {
+			withTrace(in.o.Log.Error(), c).Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed")
+		}
 	}
 	p := contracts.Problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,

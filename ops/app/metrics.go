@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
+	"moltbot/ingress"
 	"moltbot/ingress/limit"
 	"moltbot/ops/config"
 	"moltbot/ops/observe"
@@ -141,7 +142,7 @@ func (a *App) serveWatch(ctx context.Context) {
 		return
 	}
 	a.watch.registry.MustRegister(observe.NewQueueCollector(a.topology.look, time.Now))
-	ready := observe.NewReadiness(a.probes(), time.Now)
+	ready := ingress.NewReadiness(a.probes(), time.Now)
 	server := observe.NewMetricsServer(observe.MetricsOptions{
 		Listener: a.watch.listener, Gather: a.watch.registry, Ready: ready.Look, Log: a.o.Log,
 	})
@@ -158,8 +159,8 @@ func (a *App) serveWatch(ctx context.Context) {
 }
 
 // probes are what /readyz of the metrics address asks, whatever the roles.
-func (a *App) probes() map[string]observe.Check {
-	checks := map[string]observe.Check{"process": func(context.Context) error {
+func (a *App) probes() map[string]func(context.Context) error {
+	checks := map[string]func(context.Context) error{"process": func(context.Context) error {
 		select {
 		case <-a.watch.stopping:
 			return &contracts.Error{Code: contracts.CodeStopping, Message: "shutting down"}

@@ -66,7 +66,7 @@ func NewMetricsServer(o MetricsOptions) *MetricsServer {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ready := o.Ready(r.Context())
 		status := http.StatusOK
-		if ready.Status != StatusReady {
+		if ready.Status != contracts.StatusReady {
 			status = http.StatusServiceUnavailable
 		}
 		s.answer(w, status, ready)

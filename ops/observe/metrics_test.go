@@ -72,42 +72,10 @@ func TestALookIsBounded(t *testing.T) {
 	}
 }
 
-func TestReadiness(t *testing.T) {
-	now, asked := time.Unix(1, 0), 0
-	var err error
-	r := NewReadiness(map[string]Check{"a": func(context.Context) error { asked++; return err }}, func() time.Time { return now })
-	for range 3 {
-		if s := r.Look(t.Context()); s.Status != StatusReady || s.Checks["a"] != "ok" {
-			t.Fatalf("%+v", s)
-		}
-	}
-	if asked != 1 {
-		t.Errorf("asked %d times", asked)
-	}
-	now = now.Add(readyFresh)
-	err = &contracts.Error{Code: contracts.CodeStoreDown, Message: "public", Err: errors.New("private")}
-	if s := r.Look(t.Context()); s.Status != StatusNotReady || s.Checks["a"] != "public" {
-		t.Errorf("%+v", s)
-	}
-	err, now = nil, now.Add(brokenFresh) // recovery shows at once
-	if s := r.Look(t.Context()); s.Status != StatusReady {
-		t.Errorf("%+v", s)
-	}
-}
-
-func TestACheckThatHangsDoesNotHangTheProbe(t *testing.T) {
-	release := make(chan struct{})
-	defer close(release)
-	r := NewReadiness(map[string]Check{"stuck": func(context.Context) error { <-release; return nil }}, time.Now)
-	if s := r.Look(t.Context()); s.Status != StatusNotReady || s.Checks["stuck"] != "no answer" {
-		t.Errorf("%+v", s)
-	}
-}
-
 func TestMetricsServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	state := contracts.Ready{Status: StatusNotReady}
+	state := contracts.Ready{Status: contracts.StatusNotReady}
 	s := NewMetricsServer(MetricsOptions{
 		Listener: l, Gather: NewRegistry("v1"), Log: zerolog.Nop(), Ready: func(context.Context) contracts.Ready { return state },
 	})

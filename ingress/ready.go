@@ -1,17 +1,12 @@
-package observe
+package ingress
 
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"moltbot/contracts"
-)
-
-// What a probe says.
-const (
-	StatusReady    = "ready"
-	StatusNotReady = "not_ready"
 )
 
 // Times of a probe.
@@ -21,31 +16,36 @@ const (
 	brokenFresh  = 100 * time.Millisecond // and one that did not, so that recovery shows at once
 )
 
-// Check asks one dependency. The text of its error is public.
-type Check func(context.Context) error
-
-// Readiness asks every check, at most once a second however many probe.
+// Readiness asks the dependencies, at most once a second however many probe.
 type Readiness struct {
-	checks map[string]Check
-	now    func() time.Time
+	checks   map[string]func(context.Context) error
+	now      func() time.Time
+	stopping atomic.Bool
 
 	mu   sync.Mutex
 	last contracts.Ready
 	at   time.Time
 }
 
-// NewReadiness gives a Readiness over checks.
-func NewReadiness(checks map[string]Check, now func() time.Time) *Readiness {
+// NewReadiness gives a Readiness over checks. Their errors are reduced to what
+// contracts.Public lets out, because the probe is public.
+func NewReadiness(checks map[string]func(context.Context) error, now func() time.Time) *Readiness {
 	return &Readiness{checks: checks, now: now}
 }
+
+// Stop makes it not ready for good.
+func (r *Readiness) Stop() { r.stopping.Store(true) }
 
 // Look gives what is known, no older than a second. It waits no longer than a
 // second, whatever the checks do.
 func (r *Readiness) Look(ctx context.Context) contracts.Ready {
+	if r.stopping.Load() {
+		return contracts.Ready{Status: contracts.StatusNotReady, Checks: map[string]string{"ingress": "shutting down"}}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fresh := readyFresh
-	if r.last.Status != StatusReady {
+	if r.last.Status != contracts.StatusReady {
 		fresh = brokenFresh
 	}
 	if !r.at.IsZero() && r.now().Sub(r.at) < fresh {
@@ -60,7 +60,7 @@ func (r *Readiness) ask(ctx context.Context) contracts.Ready {
 	defer cancel()
 	type answer struct{ name, text string }
 	answers := make(chan answer, len(r.checks))
-	out := contracts.Ready{Status: StatusReady, Checks: make(map[string]string, len(r.checks))}
+	out := contracts.Ready{Status: contracts.StatusReady, Checks: make(map[string]string, len(r.checks))}
 	for name, check := range r.checks {
 		out.Checks[name] = "no answer" // until it comes
 		go func() {
@@ -75,12 +75,12 @@ func (r *Readiness) ask(ctx context.Context) contracts.Ready {
 		select {
 		case a := <-answers:
 			out.Checks[a.name] = a.text
-		case <-ctx.Done():
+		case <-ctx.Done(): // a check that does not heed it must not hang the probe
 		}
 	}
 	for _, text := range out.Checks {
 		if text != "ok" {
-			out.Status = StatusNotReady
+			out.Status = contracts.StatusNotReady
 		}
 	}
 	return out
