@@ -3,7 +3,6 @@ package app
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"moltbot/ops/config"
+	"moltbot/workers/workerstest"
 )
 
 const (
@@ -28,42 +28,10 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must, eventually = workerstest.Must, workerstest.Eventually
 
 // await waits for an event.
-func await[T any](t testing.TB, what string, c <-chan T) T {
-	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	select {
-	case v := <-c:
-		return v
-	case <-limit.C:
-		t.Fatalf("not in time: %s", what)
-		panic("unreachable")
-	}
-}
-
-// eventually polls until ok, for what gives no signal of its own.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not in time: %s", what)
-		case <-tick.C:
-		}
-	}
-}
+func await[T any](t testing.TB, what string, c <-chan T) T { return workerstest.Await(t, what, c) }
 
 func isRefusal(err error) bool {
 	var r refusal
