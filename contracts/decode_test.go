@@ -2,6 +2,8 @@ package contracts
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -15,8 +17,8 @@ func seeds(f *testing.F, name string) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	old, err := os.ReadFile(filepath.Join("testdata", "v1", name+".golden"))
-	if err != nil {
+	old, err := os.ReadFile(filepath.Join("testdata", "v2", name+".golden"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.Fatal(err)
 	}
 	for _, s := range [][]byte{b, old, b[:len(b)/2], append(bytes.Clone(b), b...), nil, []byte("null"), []byte("{}"), []byte(`{"v":1}`), []byte("1  "), []byte("final 1 x ")} {
@@ -107,7 +109,7 @@ func FuzzDecodeAttach(f *testing.F) {
 			return
 		}
 		oneToken(t, a.ReplyTo[len(subjectReply):])
-		again(t, a, func(a Attach) ([]byte, error) { return EncodeAttach(a.ReplyTo), nil }, DecodeAttach)
+		again(t, a, func(a Attach) ([]byte, error) { return EncodeAttach(a), nil }, DecodeAttach)
 	})
 }
 
@@ -143,6 +145,57 @@ func FuzzDecodeResult(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if v, err := DecodeResult(b); err == nil {
 			again(t, v, func(v Result) ([]byte, error) { return EncodeResult(v), nil }, DecodeResult)
+		}
+	})
+}
+
+func FuzzDecodeDelta(f *testing.F) {
+	seeds(f, "delta")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := SealedDelta(b)
+		if err != nil {
+			return
+		}
+		d, err := OpenDelta(s, place{})
+		if err != nil {
+			return
+		}
+		again(t, d, func(d Delta) ([]byte, error) { return EncodeDelta(d, place{}) }, func(b []byte) (Delta, error) {
+			s, err := SealedDelta(b)
+			if err != nil {
+				return Delta{}, err
+			}
+			return OpenDelta(s, place{})
+		})
+	})
+}
+
+func FuzzDecodeCancel(f *testing.F) {
+	seeds(f, "cancel")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, err := DecodeCancel(b); err == nil {
+			if _, err := ParseID(c.ID); err != nil {
+				t.Fatalf("%+v was taken", c)
+			}
+		}
+	})
+}
+
+func FuzzDecodeModelTable(f *testing.F) {
+	seeds(f, "model_table")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		table, err := DecodeModelTable(b)
+		if err != nil {
+			return
+		}
+		r, err := NewRouter(table, 1)
+		if err != nil {
+			t.Fatalf("decoded, but: %v", err)
+		}
+		for _, text := range []string{"", "/zh/ hi", "hi"} {
+			if c, err := r.Choose("", text, text); err != nil || c.Entry.Provider == "" {
+				t.Fatalf("%q leads to %+v, %v", text, c, err)
+			}
 		}
 	})
 }

@@ -17,6 +17,7 @@ const (
 	CodeUnauthorized     Code = "unauthorized"          // 401: no token, or one that does not verify
 	CodeForbidden        Code = "forbidden"             // 403: the token lacks the scope
 	CodeNotFound         Code = "not_found"             // 404: unknown path, or an id that is not the caller's
+	CodeModelUnknown     Code = "model_not_found"       // 404: no such model, or not for this caller
 	CodeMethod           Code = "method_not_allowed"    // 405
 	CodeBodyTimeout      Code = "request_timeout"       // 408: the body did not arrive in time
 	CodeResultExpired    Code = "result_expired"        // 410: answered, but the answer is no longer kept
@@ -24,6 +25,7 @@ const (
 	CodeMediaType        Code = "unsupported_media"     // 415: not application/json in UTF-8
 	CodeKeyReused        Code = "idempotency_key_reuse" // 422: same Idempotency-Key, other body
 	CodeRateLimited      Code = "rate_limited"          // 429: the caller's rate
+	CodeBudget           Code = "budget_exhausted"      // 429: the caller's tokens of the day are used up
 	CodeConversationFull Code = "conversation_full"     // 429: too many messages wait in this conversation
 	CodeInternal         Code = "internal"              // 500
 	CodeModelFailed      Code = "model_failed"          // 502: the model refused or kept failing
@@ -41,6 +43,7 @@ var status = map[Code]int{
 	CodeBadRequest: http.StatusBadRequest, CodeUnsupported: http.StatusBadRequest,
 	CodeUnauthorized: http.StatusUnauthorized, CodeForbidden: http.StatusForbidden,
 	CodeNotFound: http.StatusNotFound, CodeMethod: http.StatusMethodNotAllowed,
+	CodeModelUnknown: http.StatusNotFound, CodeBudget: http.StatusTooManyRequests,
 	CodeBodyTimeout: http.StatusRequestTimeout, CodeResultExpired: http.StatusGone,
 	CodeTooLarge: http.StatusRequestEntityTooLarge, CodeMediaType: http.StatusUnsupportedMediaType,
 	CodeKeyReused: http.StatusUnprocessableEntity, CodeRateLimited: http.StatusTooManyRequests,

@@ -8,7 +8,7 @@ import (
 
 // Records that every message makes and reads are written as fields in a fixed
 // order, each text behind its length: a tenth of JSON's work. The first byte is
-// the version; the first version was JSON and began with a brace.
+// the version; a later one adds fields at the end.
 
 // errFields says that bytes are not a record of the kind that was looked for.
 var errFields = errors.New("not a record of this kind")
@@ -33,6 +33,14 @@ func (w *fieldWriter) number(numbers ...int) {
 	}
 }
 
+// bit is a truth as a number.
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // time is written to the nanosecond; its zone is not.
 func (w *fieldWriter) time(t time.Time) {
 	w.b = binary.AppendVarint(w.b, t.Unix())
@@ -41,12 +49,13 @@ func (w *fieldWriter) time(t time.Time) {
 
 // fieldReader takes a record apart and remembers whether it had the form.
 type fieldReader struct {
-	b   []byte
-	bad bool
+	b       []byte
+	version int
+	bad     bool
 }
 
 // readFields begins behind the version, which the caller has looked at.
-func readFields(b []byte) *fieldReader { return &fieldReader{b: b[1:]} }
+func readFields(b []byte) *fieldReader { return &fieldReader{b: b[1:], version: int(b[0])} }
 
 func (r *fieldReader) text() string {
 	n, size := binary.Uvarint(r.b)
@@ -67,6 +76,14 @@ func (r *fieldReader) number() int {
 	}
 	r.b = r.b[size:]
 	return int(n)
+}
+
+func (r *fieldReader) bit() bool {
+	n := r.number()
+	if n != 0 && n != 1 {
+		r.fail()
+	}
+	return n == 1
 }
 
 func (r *fieldReader) time() time.Time {
@@ -92,15 +109,12 @@ func (r *fieldReader) end() error {
 	return nil
 }
 
-// isJSON reports whether b was written by the first version.
-func isJSON(b []byte) bool { return len(b) > 0 && b[0] == '{' }
-
 // versioned checks the version of a record of fields.
 func versioned(b []byte) error {
 	if len(b) == 0 {
 		return errFields
 	}
-	if int(b[0]) != Version {
+	if !supported(int(b[0])) {
 		return versionError(int(b[0]))
 	}
 	return nil

@@ -47,6 +47,19 @@ func KeyJanitor(stream string) string { return "janitor:" + token(stream) }
 // KeyCap holds who has how many of the calls that a model may get at a time.
 func KeyCap(model string) string { return "cap:" + token(model) }
 
+// KeyCache holds an answer for identical requests, by their keyed digest.
+func KeyCache(digest string) string { return "cache:" + tag(digest) }
+
+// KeyFlight is the lease of the process that asks the model for the answer of KeyCache.
+func KeyFlight(digest string) string { return "flight:" + tag(digest) }
+
+// KeyUsage counts tokens, calls and cost of one day (UTC, 2006-01-02), by caller
+// and model; the caller is a keyed digest.
+func KeyUsage(day string) string { return "usage:" + tag(day) }
+
+// KeyUsageNames has the sealed names of the callers in KeyUsage.
+func KeyUsageNames(day string) string { return "usage-names:" + tag(day) }
+
 // LeaseHeld is the value of KeyLease while a conversation waits out a back-off.
 const LeaseHeld = "hold"
 

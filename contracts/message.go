@@ -29,9 +29,35 @@ type Message struct {
 	// The sealed part.
 	Caller    string // user id for logs, such as "api:admin"
 	SessionID string // the caller's own name of the conversation
-	Text      string
+	Text      string // what the user wrote last, and what the session keeps of it
 	Model     string // explicit model, or empty
+	Route     string // the request's path behind /api/chat, such as "/zh/support", or empty
+	// Prompt is what EncodePrompt wrote: the client's own context, of which Text
+	// is the last message. Empty: the prompt is the session's and Text.
+	Prompt string
+	Params string // what EncodeParams wrote; empty: the client chose none
+	Flags  Flags
 }
+
+// Flags are what a client wants of the answer.
+type Flags uint8
+
+// The flags of a message.
+const (
+	// FlagStream: the client reads the answer while it is made.
+	FlagStream Flags = 1 << iota
+	// FlagShown: what the client was shown of an answer cannot be taken back, so
+	// a run that broke off after its first piece is not repeated.
+	FlagShown
+	// FlagUnkept: no turn is kept of it.
+	FlagUnkept
+	// FlagFresh: no answer that was made for another message.
+	FlagFresh
+	allFlags = FlagStream | FlagShown | FlagUnkept | FlagFresh
+)
+
+// Has reports whether all of want are set.
+func (f Flags) Has(want Flags) bool { return f&want == want }
 
 // EncodeMessage seals m and gives the bytes to publish on its subject: a line of
 // text in the clear, its fields separated by spaces, and behind it the sealed body.
@@ -44,8 +70,9 @@ func EncodeMessage(m Message, sealer Sealer) ([]byte, error) {
 	if err != nil || id.Conversation != m.Conversation || !isWord(string(m.Channel)) || !isWord(orNone(m.RequestID)) || !isWord(orNone(m.ReplyTo)) {
 		return nil, errors.New("encode message: the envelope contradicts its id, or a field is no word")
 	}
-	w := newFields(16 + len(m.Caller) + len(m.SessionID) + len(m.Text) + len(m.Model))
-	w.text(m.Caller, m.SessionID, m.Text, m.Model)
+	w := newFields(32 + len(m.Caller) + len(m.SessionID) + len(m.Text) + len(m.Model) + len(m.Route) + len(m.Prompt) + len(m.Params))
+	w.text(m.Caller, m.SessionID, m.Text, m.Model, m.Route, m.Prompt, m.Params)
+	w.number(int(m.Flags))
 	sealed, err := sealer.Seal(w.b, KindMessage, m.Conversation, m.ID)
 	if err != nil {
 		return nil, fmt.Errorf("seal message: %w", err)
@@ -90,7 +117,6 @@ func isWord(s string) bool {
 type Letter struct {
 	Message
 	body []byte
-	json bool // the body is of the first version
 }
 
 const (
@@ -102,9 +128,6 @@ const (
 // or the one before. An unknown version gives an error that wraps ErrVersion.
 // The letter shares b's memory.
 func DecodeLetter(b []byte) (Letter, error) {
-	if isJSON(b) {
-		return decodeLetterJSON(b)
-	}
 	end := bytes.IndexByte(b[:min(len(b), maxClearLine)], '\n')
 	if end < 0 {
 		return Letter{}, errors.New("decode message: no clear line")
@@ -115,7 +138,7 @@ func DecodeLetter(b []byte) (Letter, error) {
 	if err != nil {
 		return Letter{}, errors.New("decode message: no version")
 	}
-	if int(v) != Version {
+	if !supported(int(v)) {
 		return Letter{}, fmt.Errorf("decode message: %w %d", ErrVersion, v)
 	}
 	var f [clearFields - 1]string
@@ -150,15 +173,19 @@ func (l Letter) Open(sealer Sealer) (Message, error) {
 		return Message{}, fmt.Errorf("open message: %w", err)
 	}
 	m := l.Message
-	if l.json {
-		err := openBodyJSON(plain, &m)
-		return m, err
-	}
 	if err := versioned(plain); err != nil {
 		return Message{}, fmt.Errorf("decode message body: %w", err)
 	}
 	r := readFields(plain)
 	m.Caller, m.SessionID, m.Text, m.Model = r.text(), r.text(), r.text(), r.text()
+	if r.version > 2 {
+		m.Route, m.Prompt, m.Params = r.text(), r.text(), r.text()
+		flags := r.number()
+		if flags < 0 || Flags(flags)&^allFlags != 0 || flags > int(allFlags) {
+			r.fail()
+		}
+		m.Flags = Flags(flags)
+	}
 	if err := r.end(); err != nil {
 		return Message{}, fmt.Errorf("decode message body: %w", err)
 	}

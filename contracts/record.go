@@ -16,13 +16,13 @@ var ErrVersion = errors.New("unsupported version")
 // Turn is one round of a conversation: what the user wrote and what the model
 // answered. It is stored sealed in the list KeySession names.
 type Turn struct {
-	Version   int    `json:"v"`  // of the JSON form
-	ID        string `json:"id"` // the message id
-	User      string `json:"user"`
-	Assistant string `json:"assistant"`
+	Version   int
+	ID        string // the message id
+	User      string
+	Assistant string
 	// Tokens of both texts by the model's tokenizer, counted once at write.
-	Tokens int       `json:"tokens"`
-	At     time.Time `json:"at"`
+	Tokens int
+	At     time.Time
 }
 
 // Usage is what a model call cost in tokens.
@@ -32,19 +32,24 @@ type Usage struct {
 }
 
 // Result is the final outcome of one message, parked under KeyResult and sent
-// to whoever waits. Exactly one of Reply and Code is set.
+// to whoever waits. Either Code is set, or at least one of Reply and ToolCalls.
 type Result struct {
-	Version      int       `json:"v"`
-	ID           string    `json:"id"`
-	SessionID    string    `json:"session_id"`
-	Reply        string    `json:"reply,omitempty"`
-	Code         Code      `json:"code,omitempty"`
-	Detail       string    `json:"detail,omitempty"`
-	Model        string    `json:"model,omitempty"`
-	ModelVersion string    `json:"model_version,omitempty"`
-	Usage        Usage     `json:"usage"`
-	Finish       string    `json:"finish_reason,omitempty"`
-	At           time.Time `json:"at"`
+	Version      int
+	ID           string
+	SessionID    string
+	Reply        string
+	Code         Code
+	Detail       string
+	Model        string
+	ModelVersion string
+	Usage        Usage
+	Finish       string
+	At           time.Time
+
+	ToolCalls []ToolCall // what the model wants called
+	Run       int64      // the run that made it, see Delta
+	Table     int64      // revision of the model table; 0: there was none
+	Cached    bool       // the answer was made for another message
 }
 
 // Failed is the result of a message that got no answer.
@@ -63,11 +68,6 @@ func EncodeTurn(t Turn) []byte {
 
 // DecodeTurn reads what EncodeTurn wrote, in this version or the one before.
 func DecodeTurn(b []byte) (t Turn, err error) {
-	if isJSON(b) {
-		err = decode(b, &t, &t.Version, "turn")
-		t.Version, t.At = Version, t.At.UTC()
-		return t, err
-	}
 	if err := versioned(b); err != nil {
 		return t, fmt.Errorf("decode turn: %w", err)
 	}
@@ -85,16 +85,13 @@ func EncodeResult(r Result) []byte {
 	w.text(r.ID, r.SessionID, r.Reply, string(r.Code), r.Detail, r.Model, r.ModelVersion, r.Finish)
 	w.number(r.Usage.PromptTokens, r.Usage.CompletionTokens)
 	w.time(r.At)
+	w.text(encodeToolCalls(r.ToolCalls))
+	w.number(int(r.Run), int(r.Table), bit(r.Cached))
 	return w.b
 }
 
 // DecodeResult reads what EncodeResult wrote, in this version or the one before.
 func DecodeResult(b []byte) (v Result, err error) {
-	if isJSON(b) {
-		err = decode(b, &v, &v.Version, "result")
-		v.Version, v.At = Version, v.At.UTC()
-		return v, err
-	}
 	if err := versioned(b); err != nil {
 		return v, fmt.Errorf("decode result: %w", err)
 	}
@@ -103,6 +100,13 @@ func DecodeResult(b []byte) (v Result, err error) {
 		Version: Version, ID: r.text(), SessionID: r.text(), Reply: r.text(), Code: Code(r.text()), Detail: r.text(),
 		Model: r.text(), ModelVersion: r.text(), Finish: r.text(),
 		Usage: Usage{PromptTokens: r.number(), CompletionTokens: r.number()}, At: r.time(),
+	}
+	if r.version > 2 {
+		calls := r.text()
+		v.Run, v.Table, v.Cached = int64(r.number()), int64(r.number()), r.bit()
+		if v.ToolCalls, err = decodeToolCalls(calls); err != nil {
+			return Result{}, fmt.Errorf("decode result: %w", err)
+		}
 	}
 	if err := r.end(); err != nil {
 		return Result{}, fmt.Errorf("decode result: %w", err)

@@ -57,11 +57,14 @@ func DecodeReply(b []byte) (Reply, error) {
 type Attach struct {
 	Version int    `json:"v"`
 	ReplyTo string `json:"reply_to"`
+	// Deltas asks for the answer so far and for what follows, too.
+	Deltas bool `json:"deltas,omitempty"`
 }
 
 // EncodeAttach gives the bytes to publish.
-func EncodeAttach(replyTo string) []byte {
-	b, _ := json.Marshal(Attach{Version: Version, ReplyTo: replyTo}) // cannot fail: two plain fields
+func EncodeAttach(a Attach) []byte {
+	a.Version = Version
+	b, _ := json.Marshal(a) // cannot fail: plain fields
 	return b
 }
 
@@ -76,6 +79,31 @@ func DecodeAttach(b []byte) (Attach, error) {
 		return Attach{}, errors.New("decode attach: not a reply subject")
 	}
 	return a, nil
+}
+
+// Cancel tells whoever runs a message that nobody can read its answer any more.
+// It is published on SubjectCancel.
+type Cancel struct {
+	Version int    `json:"v"`
+	ID      string `json:"id"`
+}
+
+// EncodeCancel gives the bytes to publish.
+func EncodeCancel(id ID) []byte {
+	b, _ := json.Marshal(Cancel{Version: Version, ID: id.String()}) // cannot fail: two plain fields
+	return b
+}
+
+// DecodeCancel reads what EncodeCancel wrote.
+func DecodeCancel(b []byte) (Cancel, error) {
+	var c Cancel
+	if err := decode(b, &c, &c.Version, "cancel"); err != nil {
+		return Cancel{}, err
+	}
+	if _, err := ParseID(c.ID); err != nil {
+		return Cancel{}, fmt.Errorf("decode cancel: %w", err)
+	}
+	return c, nil
 }
 
 // IsReplySubject reports whether s is what SubjectReply makes.

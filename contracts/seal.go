@@ -11,6 +11,9 @@ const (
 	KindMessage Kind = "message" // the body of a Message on CHAT
 	KindTurn    Kind = "turn"    // one round of a conversation in Redis
 	KindResult  Kind = "result"  // the answer parked in Redis and sent to the waiter
+	KindDelta   Kind = "delta"   // a piece of an answer on its way to a client that reads along
+	KindCache   Kind = "cache"   // an answer kept for identical requests
+	KindName    Kind = "name"    // whose usage a record counts
 	KindSend    Kind = "send"    // the body of an outgoing message on SEND
 	KindDead    Kind = "dead"    // a dead letter's reason and body
 )

@@ -25,6 +25,7 @@ const (
 	SubjectsSend   = subjectSend + "*.*"
 	SubjectsDead   = subjectDead + "*"
 	SubjectsAttach = subjectAttach + ">"
+	SubjectsCancel = subjectCancel + "*"
 )
 
 // SubjectWorkersStatus is where every process with the workers role answers who

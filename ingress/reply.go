@@ -131,7 +131,7 @@ func (r *replies) load() int {
 // attach asks whoever runs the message to reply here as well. Nobody may run it
 // at the moment, so it is asked again with every look at the parked result.
 func (r *replies) attach(id contracts.ID) {
-	if err := r.conn.Publish(contracts.SubjectAttach(id), contracts.EncodeAttach(r.subject)); err != nil {
+	if err := r.conn.Publish(contracts.SubjectAttach(id), contracts.EncodeAttach(contracts.Attach{ReplyTo: r.subject})); err != nil {
 		r.log.Debug().Err(err).Msg("attach not sent")
 	}
 }

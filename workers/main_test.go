@@ -100,7 +100,7 @@ func (p *plant) options(c model.Completer) Options {
 	b, err := prompt.New(prompt.Options{})
 	must(p.t, err)
 	return Options{
-		Node: "node1", Conn: p.nc, Redis: p.rdb, Sealer: workerstest.Sealer{}, Store: p.store, Completer: c,
+		Node: "node1", Conn: p.nc, Redis: p.rdb, Sealer: workerstest.Sealer{}, Store: p.store, Models: model.Only{Completer: c},
 		Prompt: b, Log: zerolog.Nop(), Consumer: p.consumer, Slots: 8, SoftStop: 10 * time.Second,
 		Mailbox: mailbox.Options{BusyDelay: 20 * time.Millisecond, RetryBase: 10 * time.Millisecond, RetryMax: 20 * time.Millisecond},
 	}

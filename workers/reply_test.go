@@ -79,16 +79,16 @@ func TestAttach(t *testing.T) {
 	ask := func(body []byte) { must(t, p.nc.Publish(contracts.SubjectAttach(id), body)) }
 	inbox := func(n int) string { return contracts.SubjectReply("n" + strconv.Itoa(n)) }
 
-	ask(contracts.EncodeAttach(inbox(0))) // nothing runs yet
+	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(0)})) // nothing runs yet
 	p.seen(sub, 1)
 	r.begin(m.ID)
-	ask(contracts.EncodeAttach(inbox(1)))
-	ask(contracts.EncodeAttach(inbox(1)))
-	ask(contracts.EncodeAttach("chat.in.00000000000000000000000000"))
-	ask(contracts.EncodeAttach("somewhere.else"))
+	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(1)}))
+	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(1)}))
+	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: "chat.in.00000000000000000000000000"}))
+	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: "somewhere.else"}))
 	ask([]byte("garbage"))
 	for n := range 2 * maxAttached {
-		ask(contracts.EncodeAttach(inbox(n)))
+		ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(n)}))
 	}
 	p.seen(sub, 6+2*maxAttached)
 	got := r.end(m.ID)
@@ -100,7 +100,7 @@ func TestAttach(t *testing.T) {
 			t.Errorf("%q was let in", s)
 		}
 	}
-	ask(contracts.EncodeAttach(inbox(2)))
+	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(2)}))
 	p.seen(sub, 7+2*maxAttached)
 	if len(r.attached) != 0 {
 		t.Errorf("left behind: %v", r.attached)

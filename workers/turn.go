@@ -21,7 +21,7 @@ type turn struct {
 	sealer    contracts.Sealer
 	store     *session.Store
 	prompt    *prompt.Builder
-	completer model.Completer
+	models    Models
 	replies   *replies
 	window    int // turns that a prompt may hold
 	now       func() time.Time
@@ -55,11 +55,18 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 
 func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message) (mailbox.Outcome, error) {
 	turns := t.recall(task)
+	choice, err := t.models.Choose(m)
+	if err != nil {
+		return mailbox.Outcome{}, err
+	}
+	m.Text = choice.Text
+	request, err := t.request(m, choice, turns)
+	if err != nil {
+		return mailbox.Outcome{}, err
+	}
 	began := t.now()
 	call, endModel := t.startModel(ctx, m.Channel)
-	answer, err := t.completer.Complete(call, model.Request{
-		Messages: t.prompt.Build(turns, m.Text), User: m.Conversation, Model: m.Model,
-	})
+	answer, err := choice.Complete(call, request)
 	ended := t.now()
 	endModel(err)
 	t.metrics.asked(ended.Sub(began), err)
@@ -67,9 +74,46 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 		return mailbox.Outcome{}, err
 	}
 	withTrace(t.log.Info(), task).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
-		Str("model_version", answer.Version).Int("attempt", task.Attempt).Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).
-		Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	return t.outcome(m, answer, turns, ended)
+		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
+		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
+	return t.outcome(task, m, answered{answer, choice.Table, ended}, turns)
+}
+
+// answered is an answer with what is recorded of its making.
+type answered struct {
+	model.Answer
+	table int64
+	at    time.Time
+}
+
+// request is what the model is asked: the session with the new message, or the
+// context that the client brought along.
+func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Turn) (model.Request, error) {
+	params, err := contracts.DecodeParams(m.Params)
+	if err != nil {
+		return model.Request{}, unreadable(err)
+	}
+	r := model.Request{
+		User: m.Conversation, Caller: m.Caller, Model: c.Model, Params: params, Fresh: m.Flags.Has(contracts.FlagFresh),
+	}
+	if m.Prompt == "" {
+		r.Messages = t.prompt.Build(turns, m.Text)
+		return r, nil
+	}
+	own, err := contracts.DecodePrompt(m.Prompt)
+	if err != nil {
+		return model.Request{}, unreadable(err)
+	}
+	r.Messages = own
+	if !m.Flags.Has(contracts.FlagUnkept) {
+		r.Messages = t.prompt.Join(turns, own)
+	}
+	return r, nil
+}
+
+// unreadable is the verdict on a message that ingress should not have let through.
+func unreadable(err error) error {
+	return &contracts.Error{Code: contracts.CodeDead, Message: "the message cannot be read", Err: err}
 }
 
 // recall gives what was said before: as the last message left it here, or from
@@ -93,23 +137,21 @@ func (t *turn) open(task mailbox.Task) (contracts.Message, error) {
 	return letter.Open(t.sealer)
 }
 
-func (t *turn) outcome(m contracts.Message, a model.Answer, before []contracts.Turn, at time.Time) (mailbox.Outcome, error) {
-	said := contracts.Turn{
-		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.Count(m.Text) + t.answerTokens(a), At: at.UTC(),
-	}
-	round, err := t.store.SealTurn(m.Conversation, said)
-	if err != nil {
-		return mailbox.Outcome{}, err
-	}
-	result, err := t.store.SealResult(m.Conversation, contracts.Result{
-		ID: m.ID, SessionID: m.SessionID, Reply: a.Text, Model: a.Model, ModelVersion: a.Version,
-		Usage: a.Usage, Finish: a.Finish, At: at.UTC(),
+func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, before []contracts.Turn) (o mailbox.Outcome, err error) {
+	o.Result, err = t.store.SealResult(m.Conversation, contracts.Result{
+		ID: m.ID, SessionID: m.SessionID, Reply: a.Text, ToolCalls: a.ToolCalls, Model: a.Model, ModelVersion: a.Version,
+		Usage: a.Usage, Finish: a.Finish, At: a.at.UTC(), Run: task.Run, Table: a.table, Cached: a.Cached,
 	})
-	if err != nil {
+	if err != nil || m.Flags.Has(contracts.FlagUnkept) || a.Text == "" {
+		return o, err
+	}
+	turn := contracts.Turn{
+		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.Count(m.Text) + t.answerTokens(a.Answer), At: a.at.UTC(),
+	}
+	if o.Turn, err = t.store.SealTurn(m.Conversation, turn); err != nil {
 		return mailbox.Outcome{}, err
 	}
-	o := mailbox.Outcome{Turn: round, Result: result}
-	o.Memory, o.MemorySize = remember(before, said, t.window)
+	o.Memory, o.MemorySize = remember(before, turn, t.window)
 	return o, nil
 }
 

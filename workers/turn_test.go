@@ -17,7 +17,7 @@ import (
 func (p *plant) turn(c completer) *turn {
 	o := p.options(c)
 	return &turn{
-		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, completer: c,
+		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: model.Only{Completer: c},
 		replies: newReplies(p.nc, zerolog.Nop()), window: 10, now: func() time.Time { return time.Unix(50, 0) }, log: zerolog.Nop(),
 	}
 }
@@ -99,7 +99,7 @@ func TestWaitersOfARun(t *testing.T) {
 	if len(o.Waiters) != 1 || o.Waiters[0] != contracts.SubjectReply("late") {
 		t.Errorf("waiters %v", o.Waiters)
 	}
-	tn.completer = completer(func(context.Context, model.Request) (model.Answer, error) { panic("odd") })
+	tn.models = model.Only{Completer: completer(func(context.Context, model.Request) (model.Answer, error) { panic("odd") })}
 	func() {
 		defer func() { _ = recover() }()
 		_, _ = tn.Run(t.Context(), p.task(m))

@@ -25,14 +25,14 @@ import (
 
 // Options of the workers. What has no default is required.
 type Options struct {
-	Node      string // unique among all processes
-	Conn      *nats.Conn
-	Redis     redis.UniversalClient
-	Sealer    contracts.Sealer
-	Store     *session.Store
-	Completer model.Completer
-	Prompt    *prompt.Builder
-	Log       zerolog.Logger
+	Node   string // unique among all processes
+	Conn   *nats.Conn
+	Redis  redis.UniversalClient
+	Sealer contracts.Sealer
+	Store  *session.Store
+	Models Models
+	Prompt *prompt.Builder
+	Log    zerolog.Logger
 	// Here takes a reply if subject is the inbox of an ingress in this process,
 	// which spares the way over NATS. Default: there is none.
 	Here func(subject string, reply contracts.Reply) bool
@@ -57,6 +57,12 @@ type Options struct {
 	ModelName string
 }
 
+// Models chooses who answers a message. An error it gives is final for the
+// message unless it is contracts.Retryable.
+type Models interface {
+	Choose(m contracts.Message) (model.Choice, error)
+}
+
 // Workers is the role.
 type Workers struct {
 	o       Options
@@ -68,8 +74,8 @@ type Workers struct {
 // New checks o and wires the role. It opens nothing.
 func New(o Options) (*Workers, error) {
 	setDefaults(&o)
-	if o.Completer == nil || o.Prompt == nil || o.Store == nil || o.Consumer == nil {
-		return nil, errors.New("workers options: Completer, Prompt, Store and Consumer are required")
+	if o.Models == nil || o.Prompt == nil || o.Store == nil || o.Consumer == nil {
+		return nil, errors.New("workers options: Models, Prompt, Store and Consumer are required")
 	}
 	if o.Slots < 0 || o.SoftStop < 0 {
 		return nil, errors.New("workers options: Slots and SoftStop must not be negative")
@@ -87,7 +93,7 @@ func New(o Options) (*Workers, error) {
 	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
 	run := &turn{
-		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, completer: o.Completer,
+		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: o.Models,
 		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts, modelName: o.ModelName,
 	}
 	mo.Watch = mailbox.Watch{Count: counts.count, Ended: counts.ended}

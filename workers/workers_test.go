@@ -29,7 +29,7 @@ func (p *plant) start(o Options) (w *Workers, stop context.CancelFunc, done chan
 func TestOptionsAreChecked(t *testing.T) {
 	p := newPlant(t)
 	for name, spoil := range map[string]func(*Options){
-		"no completer":   func(o *Options) { o.Completer = nil },
+		"no models":      func(o *Options) { o.Models = nil },
 		"no consumer":    func(o *Options) { o.Consumer = nil },
 		"no connection":  func(o *Options) { o.Conn = nil },
 		"negative slots": func(o *Options) { o.Slots = -1 },
@@ -107,7 +107,7 @@ func TestAttachWhileRunning(t *testing.T) {
 	}
 	id, err := contracts.ParseID(m.ID)
 	must(t, err)
-	must(t, p.nc.Publish(contracts.SubjectAttach(id), contracts.EncodeAttach(late)))
+	must(t, p.nc.Publish(contracts.SubjectAttach(id), contracts.EncodeAttach(contracts.Attach{ReplyTo: late})))
 	workerstest.Eventually(t, "attached", func() bool {
 		w.replies.mu.Lock()
 		defer w.replies.mu.Unlock()

@@ -52,7 +52,7 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Completer: completer,
+		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),

@@ -37,7 +37,8 @@ type Task struct {
 	Context [][]byte
 	Memory  any
 	Epoch   int64
-	Attempt int // 1 for the first
+	Attempt int   // 1 for the first
+	Run     int64 // the fence: it grows from run to run of one message
 	// Raw says that Data has no readable id; ID is then a contracts.DeadID.
 	Raw bool
 	// TraceID is for log lines; empty when there are no traces.
@@ -295,7 +296,7 @@ func (m *Mailbox) replyAgain(ctx context.Context, h *holding) {
 
 func (m *Mailbox) task(h *holding, msg *message) Task {
 	return Task{
-		ID: msg.id, Conversation: h.conversation, Subject: h.subject, Sequence: msg.seq, Data: msg.data, Letter: msg.letter, Raw: msg.raw,
+		ID: msg.id, Conversation: h.conversation, Subject: h.subject, Sequence: msg.seq, Data: msg.data, Letter: msg.letter, Raw: msg.raw, Run: h.fence,
 	}
 }
 

@@ -74,8 +74,8 @@ func FuzzRedact(f *testing.F) {
 
 func TestDemo(t *testing.T) {
 	talk := []Message{
-		{RoleSystem, "s"}, {RoleUser, "my name is Ann"}, {RoleAssistant, "hello"},
-		{RoleUser, "previous"}, {RoleAssistant, "ok"}, {RoleUser, "who am I?"},
+		{Role: RoleSystem, Text: "s"}, {Role: RoleUser, Text: "my name is Ann"}, {Role: RoleAssistant, Text: "hello"},
+		{Role: RoleUser, Text: "previous"}, {Role: RoleAssistant, Text: "ok"}, {Role: RoleUser, Text: "who am I?"},
 	}
 	var shown string
 	a, err := Demo{}.Complete(t.Context(), Request{Messages: talk, OnDelta: func(d string) { shown += d }})

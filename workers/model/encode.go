@@ -1,6 +1,10 @@
 package model
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"moltbot/contracts"
+)
 
 // wireRequest is a chat completion request as far as we send it. Encoding it is
 // cheap in time and, unlike the SDK's parameters, in stack, of which every slot
@@ -18,8 +22,8 @@ type wireRequest struct {
 }
 
 type wireMessage struct {
-	Role    Role   `json:"role"`
-	Content string `json:"content"`
+	Role    contracts.Role `json:"role"`
+	Content string         `json:"content"`
 }
 
 type wireOptions struct {

@@ -5,7 +5,7 @@ import "testing"
 func TestEncode(t *testing.T) {
 	zero := 0.0
 	r := Request{
-		Messages: []Message{{RoleSystem, "be\nkind"}, {RoleUser, "\"你好\" \xff"}, {RoleAssistant, ""}}, User: "u",
+		Messages: []Message{{Role: RoleSystem, Text: "be\nkind"}, {Role: RoleUser, Text: "\"你好\" \xff"}, {Role: RoleAssistant, Text: ""}}, User: "u",
 	}
 	const messages = `"messages":[{"role":"system","content":"be\nkind"},{"role":"user","content":"\"你好\" \ufffd"},{"role":"assistant","content":""}],"user":"u"`
 	for name, c := range map[string]struct {

@@ -10,45 +10,51 @@ import (
 	"moltbot/contracts"
 )
 
-// Role says who wrote a message.
-type Role string
-
 // The roles of a prompt.
 const (
-	RoleSystem    Role = "system"
-	RoleUser      Role = "user"
-	RoleAssistant Role = "assistant"
+	RoleSystem    = contracts.RoleSystem
+	RoleUser      = contracts.RoleUser
+	RoleAssistant = contracts.RoleAssistant
+	RoleTool      = contracts.RoleTool
 )
 
 // Message is one message of a prompt.
-type Message struct {
-	Role Role
-	Text string
-}
+type Message = contracts.PromptMessage
 
 // Request is one prompt with what belongs to it.
 type Request struct {
 	Messages []Message
-	// User is an opaque hash of the caller, for the provider's abuse control.
+	// User is an opaque hash of the conversation, for the provider's abuse control.
 	User string
+	// Caller is who asks, such as "api:alice". It never goes to a provider.
+	Caller string
 	// Model overrides the completer's own model.
 	Model string
+	// Params are what the client chose; what it did not is the model's.
+	Params contracts.Params
+	// Fresh wants no answer that was made for another request.
+	Fresh bool
 	// OnDelta gets the answer piece by piece, on the caller's goroutine. An
 	// error may follow pieces that were already given. Nil: nobody streams.
 	OnDelta func(text string)
 }
 
-// Answer is what the model wrote. Its text is never empty.
+// Answer is what the model wrote. It has a text, or calls, or both.
 type Answer struct {
 	Text string
+	// ToolCalls are what the model wants its client to call.
+	ToolCalls []contracts.ToolCall
 	// Model is the model that was asked; Version adds the provider's name.
 	Model, Version string
-	// Finish is "stop", or "length" when the answer was cut at the token limit.
+	// Finish is "stop", "length" when the answer was cut at the token limit, or
+	// "tool_calls".
 	Finish string
 	Usage  contracts.Usage
 	// Tokens of Text alone, as the provider's own tokenizer counted them; 0 where
 	// it did not say or is not to be believed.
 	Tokens int
+	// Cached says that it was made for another request.
+	Cached bool
 }
 
 // Completer answers a prompt. Its error is the context's own when the caller
@@ -56,6 +62,25 @@ type Answer struct {
 // provider may do better later.
 type Completer interface {
 	Complete(ctx context.Context, r Request) (Answer, error)
+}
+
+// Choice is who answers one message, by the table that holds at the moment. It
+// stays what it is when the table changes.
+type Choice struct {
+	Completer
+	Name  string // of the model, as the table calls it
+	Model string // as the provider knows it
+	Text  string // of the message, without the route that led it
+	Table int64  // revision of the table; 0: there is none
+}
+
+// Only is a Choice without a table: one Completer answers everything, with the
+// model that the message names or its own.
+type Only struct{ Completer }
+
+// Choose gives the one completer.
+func (o Only) Choose(m contracts.Message) (Choice, error) {
+	return Choice{Completer: o.Completer, Name: m.Model, Model: m.Model, Text: m.Text}, nil
 }
 
 // plausible gives n if a text of this length may well have so many tokens.

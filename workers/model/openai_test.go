@@ -3,6 +3,7 @@ package model_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +92,7 @@ func TestAnswer(t *testing.T) {
 			Text: "echo: 你好", Model: "m1", Version: "acme/m1", Finish: "stop",
 			Usage: contracts.Usage{PromptTokens: 19, CompletionTokens: 8}, Tokens: 8,
 		}
-		if a != want {
+		if !reflect.DeepEqual(a, want) {
 			t.Errorf("answer = %+v, want %+v", a, want)
 		}
 		if shown.String() != a.Text {

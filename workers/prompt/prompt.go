@@ -83,6 +83,25 @@ func (b *Builder) Build(turns []contracts.Turn, text string) []model.Message {
 	return append(messages, model.Message{Role: model.RoleUser, Text: text})
 }
 
+// Join gives the prompt of a client that brings messages of its own to a
+// session: what the session remembers, then own, which is kept whole. A system
+// message of its own takes the place of the configured one.
+func (b *Builder) Join(turns []contracts.Turn, own []model.Message) []model.Message {
+	own, system := slices.Clone(own), []model.Message(nil)
+	for len(own) > 0 && own[0].Role == model.RoleSystem {
+		system, own = append(system, own[0]), own[1:]
+	}
+	text := ""
+	for _, m := range own {
+		text += m.Text
+	}
+	built := b.Build(turns, text)
+	if len(system) > 0 && len(built) > 0 && built[0].Role == model.RoleSystem {
+		built = built[1:]
+	}
+	return slices.Concat(system, built[:len(built)-1], own)
+}
+
 // oldest is the index of the first turn that is sent.
 func (b *Builder) oldest(turns []contracts.Turn, text string) int {
 	first := max(0, len(turns)-b.opts.Rounds)
