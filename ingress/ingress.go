@@ -68,6 +68,8 @@ type Options struct {
 	Repair func(context.Context) error
 	// Admin serves the admin API; nil: there is none.
 	Admin *Admin
+	// Docs serves /openapi.json and /docs; nil: they are not there.
+	Docs http.Handler
 
 	MaxBody       int64         // bytes; default 64 KiB
 	MaxChars      int           // characters of a message; default 2048

@@ -21,5 +21,12 @@ func (in *Ingress) routes() *echo.Echo {
 	e.POST("/api/chat", in.chat)
 	e.GET("/api/chat/:id", in.chatResult)
 	e.DELETE("/api/sessions/:id", in.deleteSession)
+
+	if in.o.Docs != nil {
+		docs := echo.WrapHandler(in.o.Docs)
+		e.GET("/openapi.json", docs)
+		e.GET("/docs", docs)
+		e.GET("/docs/*", docs)
+	}
 	return e
 }

@@ -10,6 +10,7 @@ import (
 
 	"moltbot/contracts"
 	"moltbot/ingress"
+	"moltbot/ops/apidoc"
 	"moltbot/ops/config"
 	"moltbot/ops/embedded"
 	"moltbot/ops/keyring"
@@ -136,10 +137,14 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("admin API: %w", err)
 	}
+	docs, err := apidoc.New()
+	if err != nil {
+		return err
+	}
 	a.ingress, err = ingress.New(ingress.Options{
 		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
-		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
+		Admin: admin, Docs: docs, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,

@@ -22,7 +22,7 @@ type client struct {
 func (y *system) client() *client {
 	return &client{base: y.base, token: y.token, http: &http.Client{
 		Timeout:   60 * time.Second,
-		Transport: &http.Transport{MaxIdleConns: 512, MaxIdleConnsPerHost: 512},
+		Transport: describe(y.t, &http.Transport{MaxIdleConns: 512, MaxIdleConnsPerHost: 512}),
 	}}
 }
 
