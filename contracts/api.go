@@ -11,6 +11,7 @@ type ChatRequest struct {
 	Stream      bool   `json:"stream,omitempty"`
 	Timeout     *int   `json:"timeout,omitempty"` // seconds the client waits; 0: answer 202 at once
 	CallbackURL string `json:"callback_url,omitempty"`
+	Cache       *bool  `json:"cache,omitempty"` // false: no answer that was made for another message
 }
 
 // Statuses of a ChatReply.
@@ -96,13 +97,17 @@ type TokenRequest struct {
 	Days   int      `json:"days"`
 	Scopes []string `json:"scopes"`
 	Rate   string   `json:"rate,omitempty"` // 10/20 or off; empty: what http.rate_limit says
+	// Models that the user may name; a name ending in * stands for all that begin
+	// so. None: every model.
+	Models ModelNames `json:"models,omitempty"`
 }
 
 // TokenReply is its answer.
 type TokenReply struct {
-	Token   string    `json:"token"`
-	User    string    `json:"user"`
-	Scopes  []string  `json:"scopes"`
-	Rate    string    `json:"rate,omitempty"`
-	Expires time.Time `json:"expires"`
+	Token   string     `json:"token"`
+	User    string     `json:"user"`
+	Scopes  []string   `json:"scopes"`
+	Rate    string     `json:"rate,omitempty"`
+	Models  ModelNames `json:"models,omitempty"`
+	Expires time.Time  `json:"expires"`
 }

@@ -12,7 +12,7 @@ import (
 	"moltbot/contracts"
 )
 
-// chat is POST /api/chat: check, store, wait, answer.
+// chat is POST /api/chat, and /api/chat/<route>: check, store, wait, answer.
 func (in *Ingress) chat(c echo.Context) error {
 	a, err := in.admit(c)
 	if err != nil {
@@ -38,41 +38,63 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 	if err := in.spend(c, who); err != nil {
 		return nil, err
 	}
+	route, err := routeOf(c.Request().URL.Path)
+	if err != nil {
+		return nil, err
+	}
 	if err := in.check(r); err != nil {
 		return nil, err
 	}
-	return in.accept(c, who, r)
+	if r.Model != "" {
+		if err := in.mayUse(who, r.Model); err != nil {
+			return nil, err
+		}
+	}
+	return in.accept(c, who, in.chatDraft(r, route))
 }
 
-// storeAndWait and what it calls keep their frames small: a request that waits
-// holds its stack, which doubles if storing needs more than 8 KiB of it.
+// storeAndWait writes the result, or says where it will be.
 func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
-	if answered, err := in.answeredBefore(c, a); answered || err != nil {
+	r, err := in.exchange(c.Request().Context(), a, in.o.Cap)
+	switch {
+	case err != nil:
 		return err
+	case r == nil:
+		return in.pending(c, &a.id, a.message.SessionID)
 	}
-	patience := in.patience(a.patience)
+	return in.answer(c, r)
+}
+
+// exchange stores a message and gives its result, or nil where there is none
+// yet. It and what it calls keep their frames small: a request that waits holds
+// its stack, which doubles if storing needs more than 8 KiB of it.
+func (in *Ingress) exchange(ctx context.Context, a *accepted, longest time.Duration) (*contracts.Result, error) {
+	if r, err := in.answeredBefore(ctx, a); r != nil || err != nil {
+		return r, err
+	}
+	patience := in.patience(a.patience, longest)
 	if patience > 0 {
 		a.message.ReplyTo = in.replies.subject
 	}
 	// Register before publishing: a fast worker may answer before publish returns.
 	w := in.replies.expect(a.message.ID)
 	defer w.cancel()
-	known, err := in.stored(c.Request().Context(), a)
+	known, err := in.stored(ctx, a)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	id, how := a.id, wait{patience, known || a.repeated} // not a.id itself, which would keep the text in memory
-	return in.answerOf(c, &id, a.message.SessionID, w, how)
+	a.forget()
+	return in.await(ctx, &a.id, w, wait{patience, known || a.repeated}), nil
 }
 
-// answeredBefore answers a repeated request whose message is finished.
-func (in *Ingress) answeredBefore(c echo.Context, a *accepted) (bool, error) {
-	result, found, err := in.known(c.Request().Context(), a)
+// answeredBefore gives the result of a repeated request whose message is finished.
+func (in *Ingress) answeredBefore(ctx context.Context, a *accepted) (*contracts.Result, error) {
+	result, found, err := in.known(ctx, a)
 	if err != nil || !found {
-		return false, err
+		return nil, err
 	}
 	in.metrics.accepted(true)
-	return true, in.answer(c, &result)
+	return &result, nil
 }
 
 // stored publishes the message, timed and counted. Stored or not must not depend
@@ -93,11 +115,11 @@ func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err err
 
 // patience is how long a request may wait. When too many wait already it is
 // none: the message is accepted all the same, and the client fetches the answer.
-func (in *Ingress) patience(want time.Duration) time.Duration {
+func (in *Ingress) patience(want, longest time.Duration) time.Duration {
 	if in.replies.load() >= in.o.MaxWaiting {
 		return 0
 	}
-	return min(want, in.o.Cap)
+	return min(want, longest)
 }
 
 // chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer.
@@ -132,7 +154,7 @@ func (in *Ingress) chatResult(c echo.Context) error {
 		return unknown
 	}
 	c.Set(keyMessageID, id.String())
-	patience = in.patience(patience) // before it counts itself
+	patience = in.patience(patience, in.o.Cap) // before it counts itself
 	w := in.replies.expect(id.String())
 	defer w.cancel()
 	return in.answerOf(c, &id, "", w, wait{patience, true})

@@ -44,6 +44,13 @@ type Identity struct {
 	User   string
 	Scopes []string
 	Rate   contracts.Rate // the caller's own; zero: that of Options
+	Models contracts.ModelNames
+}
+
+// Models knows the table of models.
+type Models interface {
+	// Router gives the table that holds; nil: it is not known yet.
+	Router() *contracts.Router
 }
 
 // Verifier checks tokens. An error means that the token is worth nothing.
@@ -66,15 +73,19 @@ type Options struct {
 	Checks map[string]func(context.Context) error
 	// Repair makes a missing stream again. It is called when a publish found none.
 	Repair func(context.Context) error
+	// Models says which models there are. Nil: any name is taken, and none is listed.
+	Models Models
 	// Admin serves the admin API; nil: there is none.
 	Admin *Admin
 
 	MaxBody       int64         // bytes; default 64 KiB
+	MaxOpenAIBody int64         // of /v1; default 960 KiB
 	MaxChars      int           // characters of a message; default 2048
 	MaxHeader     int           // bytes; default 16 KiB
 	HeaderTimeout time.Duration // default 5s
 	ReadTimeout   time.Duration // of a body; default 15s
 	Cap           time.Duration // longest wait for an answer; default 55s
+	OpenAICap     time.Duration // and of a request to /v1; default 5m
 	Publish       time.Duration // time to store a message; default 2s
 	// GroupCommit stores what waits at the same moment as one batch. It pays where
 	// each publish costs a write to disk; a replicated stream groups by itself.
@@ -162,7 +173,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 		// It bounds what nobody reads, too: net/http reads to the end what a
 		// refusal left of a body. Once the body is there it no longer counts.
 		ReadTimeout:  in.o.HeaderTimeout + in.o.ReadTimeout,
-		WriteTimeout: in.o.Cap + in.o.ReadTimeout + 2*in.o.Publish + 10*time.Second,
+		WriteTimeout: in.o.Cap + in.writeSlack(),
 		ErrorLog:     quiet(in.o.Log),
 	}
 	failed := make(chan error, 2)
@@ -227,6 +238,7 @@ func setDefaults(o *Options) {
 		want time.Duration
 	}{
 		{&o.HeaderTimeout, 5 * time.Second}, {&o.ReadTimeout, 15 * time.Second}, {&o.Cap, 55 * time.Second},
+		{&o.OpenAICap, 5 * time.Minute},
 		{&o.Publish, 2 * time.Second}, {&o.DoneTTL, 24 * time.Hour}, {&o.DrainWait, 5 * time.Second},
 	}
 	for _, d := range durations {
@@ -236,6 +248,9 @@ func setDefaults(o *Options) {
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 64 << 10
+	}
+	if o.MaxOpenAIBody == 0 {
+		o.MaxOpenAIBody = 960 << 10
 	}
 	if o.MaxChars == 0 {
 		o.MaxChars = 2048

@@ -14,7 +14,8 @@ import (
 	"moltbot/contracts"
 )
 
-// problem answers every error as an RFC 9457 document. The chain behind it is
+// problem answers every error as an RFC 9457 document, and under /v1 as clients
+// of that API expect. The chain behind it is
 // logged here, once, and never sent.
 func (in *Ingress) problem(err error, c echo.Context) {
 	if c.Response().Committed {
@@ -45,8 +46,13 @@ func (in *Ingress) problem(err error, c echo.Context) {
 	if e.Code == contracts.CodeTooLarge || e.Code == contracts.CodeBodyTimeout {
 		h.Set("Connection", "close") // the rest of the body is not worth reading
 	}
-	h.Set(echo.HeaderContentType, contracts.ProblemType)
-	if err := c.JSON(status, p); err != nil {
+	body := any(p)
+	if isOpenAI(c) {
+		body = openAIError(err, e)
+	} else {
+		h.Set(echo.HeaderContentType, contracts.ProblemType)
+	}
+	if err := c.JSON(status, body); err != nil {
 		in.o.Log.Debug().Err(err).Str("request_id", requestID(c)).Msg("problem not written")
 	}
 }

@@ -181,7 +181,7 @@ func (v verifier) Verify(token string) (ingress.Identity, error) {
 	if err != nil {
 		return ingress.Identity{}, err
 	}
-	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate}, nil
+	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate, Models: c.Models}, nil
 }
 
 func networks(cidrs []string) ([]*net.IPNet, error) {

@@ -80,7 +80,7 @@ func TestEnsureCreates(t *testing.T) {
 	equal(t, "messages", c.MaxMsgs, 1250)
 	equal(t, "messages per subject", c.MaxMsgsPerSubject, 10)
 	equal(t, "bytes", c.MaxBytes, conf.Queue.MaxBytes)
-	equal(t, "bytes of a message", c.MaxMsgSize, 256<<10)
+	equal(t, "bytes of a message", c.MaxMsgSize, 1<<20)
 	equal(t, "age", c.MaxAge, 0)
 	equal(t, "duplicates", c.Duplicates, conf.Queue.Duplicates)
 	equal(t, "direct", c.AllowDirect, true)
