@@ -43,8 +43,6 @@ func (in *Ingress) check(r contracts.ChatRequest) error {
 		return fail(contracts.CodeBadRequest, `field "model" is not the name of a model`)
 	case r.Timeout != nil && (*r.Timeout < 0 || *r.Timeout > 3600):
 		return fail(contracts.CodeBadRequest, `field "timeout" must be 0 to 3600 seconds`)
-	case r.Stream:
-		return fail(contracts.CodeUnsupported, `"stream" is not served by this version`)
 	case r.CallbackURL != "":
 		return fail(contracts.CodeUnsupported, `"callback_url" is not served by this version`)
 	}
@@ -55,6 +53,9 @@ func (in *Ingress) check(r contracts.ChatRequest) error {
 // acceptance got, so that a retry is the same message and not one more.
 func (in *Ingress) accept(c echo.Context, who Identity, r contracts.ChatRequest) (*accepted, error) {
 	a := &accepted{patience: in.o.Cap}
+	if r.Stream {
+		a.patience = in.o.StreamCap
+	}
 	if r.Timeout != nil {
 		a.patience = time.Duration(*r.Timeout) * time.Second
 	}
@@ -87,6 +88,9 @@ func (in *Ingress) accept(c echo.Context, who Identity, r contracts.ChatRequest)
 	a.message = contracts.Message{
 		ID: a.id.String(), Conversation: conversation, Channel: contracts.ChannelAPI, RequestID: requestID(c),
 		Accepted: a.id.At, Caller: userID(who.User), SessionID: session, Text: r.Message, Model: r.Model,
+	}
+	if r.Stream {
+		a.message.Flags |= contracts.FlagStream
 	}
 	return a, nil
 }

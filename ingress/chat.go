@@ -3,7 +3,6 @@ package ingress
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -19,6 +18,9 @@ func (in *Ingress) chat(c echo.Context) error {
 		return err
 	}
 	c.Set(keyMessageID, a.message.ID)
+	if a.message.Flags.Has(contracts.FlagStream) {
+		return in.storeAndStream(c, a)
+	}
 	return in.storeAndWait(c, a)
 }
 
@@ -50,7 +52,7 @@ func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
 	if answered, err := in.answeredBefore(c, a); answered || err != nil {
 		return err
 	}
-	patience := in.patience(a.patience)
+	patience := in.patience(a.patience, in.o.Cap)
 	if patience > 0 {
 		a.message.ReplyTo = in.replies.subject
 	}
@@ -93,14 +95,15 @@ func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err err
 
 // patience is how long a request may wait. When too many wait already it is
 // none: the message is accepted all the same, and the client fetches the answer.
-func (in *Ingress) patience(want time.Duration) time.Duration {
+func (in *Ingress) patience(want, longest time.Duration) time.Duration {
 	if in.replies.load() >= in.o.MaxWaiting {
 		return 0
 	}
-	return min(want, in.o.Cap)
+	return min(want, longest)
 }
 
-// chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer.
+// chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer; a
+// client that takes a stream of events reads it while it is made.
 func (in *Ingress) chatResult(c echo.Context) error {
 	who, err := in.authenticate(c, "")
 	if err != nil {
@@ -109,7 +112,11 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	if err := in.spend(c, who); err != nil {
 		return err
 	}
-	patience, err := in.waitParam(c)
+	streams, longest := wantsStream(c), in.o.Cap
+	if streams {
+		longest = in.o.StreamCap
+	}
+	patience, err := in.waitParam(c, streams)
 	if err != nil {
 		return err
 	}
@@ -123,6 +130,9 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case found && streams:
+		c.Set(keyMessageID, id.String())
+		return in.resume(c, id, &r, 0)
 	case found:
 		return in.answer(c, &r)
 	case done:
@@ -132,7 +142,10 @@ func (in *Ingress) chatResult(c echo.Context) error {
 		return unknown
 	}
 	c.Set(keyMessageID, id.String())
-	patience = in.patience(patience) // before it counts itself
+	patience = in.patience(patience, longest) // before it counts itself
+	if streams {
+		return in.resume(c, id, nil, patience)
+	}
 	w := in.replies.expect(id.String())
 	defer w.cancel()
 	return in.answerOf(c, &id, "", w, wait{patience, true})
@@ -147,8 +160,13 @@ func (in *Ingress) answerOf(c echo.Context, id *contracts.ID, session string, w 
 	return in.answer(c, r)
 }
 
-func (in *Ingress) waitParam(c echo.Context) (time.Duration, error) {
+// waitParam is how long the client wants to wait: as long as it may where it
+// reads along and does not say.
+func (in *Ingress) waitParam(c echo.Context, streams bool) (time.Duration, error) {
 	text := c.QueryParam("wait")
+	if text == "" && streams {
+		return in.o.StreamCap, nil
+	}
 	if text == "" {
 		return 0, nil
 	}
@@ -185,16 +203,20 @@ func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 	if r.Code != "" {
 		return fail(r.Code, r.Detail)
 	}
-	return c.JSON(http.StatusOK, contracts.ChatReply{
+	return c.JSON(http.StatusOK, chatReply(r))
+}
+
+func chatReply(r *contracts.Result) contracts.ChatReply {
+	return contracts.ChatReply{
 		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
 		ModelVersion: r.ModelVersion, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
-	})
+	}
 }
 
 // pending says where the answer will be.
 func (in *Ingress) pending(c echo.Context, id *contracts.ID, session string) error {
 	h := c.Response().Header()
-	h.Set(echo.HeaderLocation, "/api/chat/"+url.PathEscape(id.String())) // a replay's id holds a '#'
+	h.Set(echo.HeaderLocation, location(id))
 	h.Set("Retry-After", "1")
 	return c.JSON(http.StatusAccepted, contracts.ChatReply{ID: id.String(), SessionID: session, Status: contracts.StatusPending})
 }

@@ -31,10 +31,6 @@ func (in *Ingress) problem(err error, c echo.Context) {
 			withTrace(in.o.Log.Error(), c).Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed")
 		}
 	}
-	p := contracts.Problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,
-		Code: e.Code, RequestID: requestID(c), ID: acceptedID(c),
-	}
 	h := c.Response().Header()
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
@@ -46,8 +42,16 @@ func (in *Ingress) problem(err error, c echo.Context) {
 		h.Set("Connection", "close") // the rest of the body is not worth reading
 	}
 	h.Set(echo.HeaderContentType, contracts.ProblemType)
-	if err := c.JSON(status, p); err != nil {
+	if err := c.JSON(status, problemOf(c, e)); err != nil {
 		in.o.Log.Debug().Err(err).Str("request_id", requestID(c)).Msg("problem not written")
+	}
+}
+
+func problemOf(c echo.Context, e *contracts.Error) contracts.Problem {
+	status := e.Code.Status()
+	return contracts.Problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,
+		Code: e.Code, RequestID: requestID(c), ID: acceptedID(c),
 	}
 }
 
