@@ -32,6 +32,18 @@ type ChatReply struct {
 	FinishReason string     `json:"finish_reason,omitempty"`
 	Usage        *Usage     `json:"usage,omitempty"`
 	AnsweredAt   *time.Time `json:"answered_at,omitempty"`
+	Location     string     `json:"location,omitempty"` // in events, which have no headers
+}
+
+// StreamDelta is the data of a "delta" event: the next piece of the answer.
+type StreamDelta struct {
+	Text string `json:"text"`
+}
+
+// StreamReset is the data of a "reset" event: the message is run again, and what
+// was shown of its answer is void.
+type StreamReset struct {
+	Attempt int `json:"attempt,omitempty"`
 }
 
 // Problem is an RFC 9457 problem document with the members this API adds.

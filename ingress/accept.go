@@ -47,8 +47,6 @@ func (in *Ingress) check(r contracts.ChatRequest) error {
 		return fail(contracts.CodeBadRequest, `field "model" is not the name of a model`)
 	case r.Timeout != nil && (*r.Timeout < 0 || *r.Timeout > 3600):
 		return fail(contracts.CodeBadRequest, `field "timeout" must be 0 to 3600 seconds`)
-	case r.Stream:
-		return fail(contracts.CodeUnsupported, `"stream" is not served by this version`)
 	case r.CallbackURL != "":
 		return fail(contracts.CodeUnsupported, `"callback_url" is not served by this version`)
 	}
@@ -69,6 +67,10 @@ func (in *Ingress) chatDraft(r contracts.ChatRequest, route string) *draft {
 	d := &draft{
 		message:  contracts.Message{SessionID: r.SessionID, Text: r.Message, Model: r.Model, Route: route},
 		patience: in.o.Cap,
+	}
+	if r.Stream {
+		d.message.Flags |= contracts.FlagStream
+		d.patience = in.o.StreamCap
 	}
 	if r.Timeout != nil {
 		d.patience = time.Duration(*r.Timeout) * time.Second

@@ -3,7 +3,6 @@ package ingress
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -19,6 +18,9 @@ func (in *Ingress) chat(c echo.Context) error {
 		return err
 	}
 	c.Set(keyMessageID, a.message.ID)
+	if a.message.Flags.Has(contracts.FlagStream) {
+		return in.storeAndStream(c, a)
+	}
 	return in.storeAndWait(c, a)
 }
 
@@ -72,19 +74,26 @@ func (in *Ingress) exchange(ctx context.Context, a *accepted, longest time.Durat
 	if r, err := in.answeredBefore(ctx, a); r != nil || err != nil {
 		return r, err
 	}
-	patience := in.patience(a.patience, longest)
-	if patience > 0 {
-		a.message.ReplyTo = in.replies.subject
-	}
+	a.patience = in.patience(a.patience, longest)
 	// Register before publishing: a fast worker may answer before publish returns.
 	w := in.replies.expect(a.message.ID)
 	defer w.cancel()
-	known, err := in.stored(ctx, a)
+	how, err := in.begin(ctx, a)
 	if err != nil {
 		return nil, err
 	}
+	return in.await(ctx, &a.id, w, how), nil
+}
+
+// begin stores a message for somebody who is registered to wait, and says how to
+// wait for what becomes of it.
+func (in *Ingress) begin(ctx context.Context, a *accepted) (wait, error) {
+	if a.patience > 0 {
+		a.message.ReplyTo = in.replies.subject
+	}
+	known, err := in.stored(ctx, a)
 	a.forget()
-	return in.await(ctx, &a.id, w, wait{patience, known || a.repeated}), nil
+	return wait{a.patience, known || a.repeated}, err
 }
 
 // answeredBefore gives the result of a repeated request whose message is finished.
@@ -122,7 +131,8 @@ func (in *Ingress) patience(want, longest time.Duration) time.Duration {
 	return min(want, longest)
 }
 
-// chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer.
+// chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer; a
+// client that takes a stream of events reads it while it is made.
 func (in *Ingress) chatResult(c echo.Context) error {
 	who, err := in.authenticate(c, "")
 	if err != nil {
@@ -131,7 +141,11 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	if err := in.spend(c, who); err != nil {
 		return err
 	}
-	patience, err := in.waitParam(c)
+	streams, longest := wantsStream(c), in.o.Cap
+	if streams {
+		longest = in.o.StreamCap
+	}
+	patience, err := in.waitParam(c, streams)
 	if err != nil {
 		return err
 	}
@@ -145,6 +159,9 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case found && streams:
+		c.Set(keyMessageID, id.String())
+		return in.resume(c, id, &r, 0)
 	case found:
 		return in.answer(c, &r)
 	case done:
@@ -154,7 +171,10 @@ func (in *Ingress) chatResult(c echo.Context) error {
 		return unknown
 	}
 	c.Set(keyMessageID, id.String())
-	patience = in.patience(patience, in.o.Cap) // before it counts itself
+	patience = in.patience(patience, longest) // before it counts itself
+	if streams {
+		return in.resume(c, id, nil, patience)
+	}
 	w := in.replies.expect(id.String())
 	defer w.cancel()
 	return in.answerOf(c, &id, "", w, wait{patience, true})
@@ -169,8 +189,13 @@ func (in *Ingress) answerOf(c echo.Context, id *contracts.ID, session string, w 
 	return in.answer(c, r)
 }
 
-func (in *Ingress) waitParam(c echo.Context) (time.Duration, error) {
+// waitParam is how long the client wants to wait: as long as it may where it
+// reads along and does not say.
+func (in *Ingress) waitParam(c echo.Context, streams bool) (time.Duration, error) {
 	text := c.QueryParam("wait")
+	if text == "" && streams {
+		return in.o.StreamCap, nil
+	}
 	if text == "" {
 		return 0, nil
 	}
@@ -207,16 +232,20 @@ func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 	if r.Code != "" {
 		return fail(r.Code, r.Detail)
 	}
-	return c.JSON(http.StatusOK, contracts.ChatReply{
+	return c.JSON(http.StatusOK, chatReply(r))
+}
+
+func chatReply(r *contracts.Result) contracts.ChatReply {
+	return contracts.ChatReply{
 		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
 		ModelVersion: r.ModelVersion, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
-	})
+	}
 }
 
 // pending says where the answer will be.
 func (in *Ingress) pending(c echo.Context, id *contracts.ID, session string) error {
 	h := c.Response().Header()
-	h.Set(echo.HeaderLocation, "/api/chat/"+url.PathEscape(id.String())) // a replay's id holds a '#'
+	h.Set(echo.HeaderLocation, location(id))
 	h.Set("Retry-After", "1")
 	return c.JSON(http.StatusAccepted, contracts.ChatReply{ID: id.String(), SessionID: session, Status: contracts.StatusPending})
 }

@@ -86,6 +86,9 @@ type Options struct {
 	ReadTimeout   time.Duration // of a body; default 15s
 	Cap           time.Duration // longest wait for an answer; default 55s
 	OpenAICap     time.Duration // and of a request to /v1; default 5m
+	StreamCap     time.Duration // longest stream of an answer; default 10m
+	KeepAlive     time.Duration // between signs of life on a quiet stream; default 15s
+	WriteWait     time.Duration // for a client to take one event of a stream; default 30s
 	Publish       time.Duration // time to store a message; default 2s
 	// GroupCommit stores what waits at the same moment as one batch. It pays where
 	// each publish costs a write to disk; a replicated stream groups by itself.
@@ -141,7 +144,7 @@ func New(o Options) (*Ingress, error) {
 	}
 	in := &Ingress{
 		o: o, started: o.Now(), publish: pub, draining: make(chan struct{}),
-		replies: newReplies(o.Conn, o.Node, o.Log), callers: callers, limits: newLimits(o.Rate, o.Now),
+		replies: newReplies(o.Conn, o.Node, o.Log, o.Sealer), callers: callers, limits: newLimits(o.Rate, o.Now),
 		ready: NewReadiness(o.Checks, o.Now),
 	}
 	in.metrics = newMetrics(o.Metrics, in.Waiting)
@@ -239,6 +242,7 @@ func setDefaults(o *Options) {
 	}{
 		{&o.HeaderTimeout, 5 * time.Second}, {&o.ReadTimeout, 15 * time.Second}, {&o.Cap, 55 * time.Second},
 		{&o.OpenAICap, 5 * time.Minute},
+		{&o.StreamCap, 10 * time.Minute}, {&o.KeepAlive, 15 * time.Second}, {&o.WriteWait, 30 * time.Second},
 		{&o.Publish, 2 * time.Second}, {&o.DoneTTL, 24 * time.Hour}, {&o.DrainWait, 5 * time.Second},
 	}
 	for _, d := range durations {

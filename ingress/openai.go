@@ -26,6 +26,9 @@ func (in *Ingress) completions(c echo.Context) error {
 		return err
 	}
 	c.Set(keyMessageID, a.message.ID)
+	if x.stream {
+		return in.streamCompletion(c, a, x)
+	}
 	// There is no 202 here, so a request may wait longer than on /api/chat.
 	_ = http.NewResponseController(c.Response().Writer).SetWriteDeadline(time.Now().Add(a.patience + in.writeSlack()))
 	r, err := in.exchange(c.Request().Context(), a, a.patience)
@@ -72,6 +75,9 @@ func (in *Ingress) admitCompletion(c echo.Context) (*accepted, *completion, erro
 		}
 	}
 	d.body, d.patience = in.completionDigest(c, body, d.message.SessionID), in.o.OpenAICap
+	if r.Stream {
+		d.patience = in.o.StreamCap
+	}
 	a, err := in.accept(c, who, d)
 	if err != nil {
 		return nil, nil, err

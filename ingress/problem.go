@@ -32,10 +32,6 @@ func (in *Ingress) problem(err error, c echo.Context) {
 			withTrace(in.o.Log.Error(), c).Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed")
 		}
 	}
-	p := contracts.Problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,
-		Code: e.Code, RequestID: requestID(c), ID: acceptedID(c),
-	}
 	h := c.Response().Header()
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
@@ -46,7 +42,7 @@ func (in *Ingress) problem(err error, c echo.Context) {
 	if e.Code == contracts.CodeTooLarge || e.Code == contracts.CodeBodyTimeout {
 		h.Set("Connection", "close") // the rest of the body is not worth reading
 	}
-	body := any(p)
+	body := any(problemOf(c, e))
 	if isOpenAI(c) {
 		body = openAIError(err, e)
 	} else {
@@ -54,6 +50,14 @@ func (in *Ingress) problem(err error, c echo.Context) {
 	}
 	if err := c.JSON(status, body); err != nil {
 		in.o.Log.Debug().Err(err).Str("request_id", requestID(c)).Msg("problem not written")
+	}
+}
+
+func problemOf(c echo.Context, e *contracts.Error) contracts.Problem {
+	status := e.Code.Status()
+	return contracts.Problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,
+		Code: e.Code, RequestID: requestID(c), ID: acceptedID(c),
 	}
 }
 

@@ -19,7 +19,7 @@ const maxRoute = 256
 // may want one.
 func routeOf(decoded string) (string, error) {
 	rest := strings.TrimPrefix(decoded, "/api/chat")
-	if strings.Trim(rest, "/") == "" {
+	if rest == "" {
 		return "", nil
 	}
 	if len(rest) > maxRoute || !utf8.ValidString(rest) || strings.ContainsFunc(rest, unicode.IsControl) ||
@@ -27,11 +27,11 @@ func routeOf(decoded string) (string, error) {
 		return "", fail(contracts.CodeBadRequest, fmt.Sprintf("the path behind /api/chat must have at most %d bytes and no \"..\"", maxRoute))
 	}
 	clean := path.Clean(rest)
-	if strings.HasSuffix(rest, "/") && clean != "/" {
-		clean += "/"
-	}
 	if clean == "/" {
-		return "", nil
+		return "", fail(contracts.CodeNotFound, "there is nothing at this path")
+	}
+	if strings.HasSuffix(rest, "/") {
+		clean += "/"
 	}
 	return clean, nil
 }
