@@ -136,9 +136,14 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("admin API: %w", err)
 	}
+	models, err := newFixedModels(c.Model.Model, !a.has(RoleWorkers))
+	if err != nil {
+		return err
+	}
 	a.ingress, err = ingress.New(ingress.Options{
 		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
+		Models: models, MaxOpenAIBody: c.HTTP.MaxOpenAIBody, OpenAICap: c.Reply.OpenAICap,
 		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
