@@ -77,6 +77,8 @@ type Options struct {
 	Models Models
 	// Admin serves the admin API; nil: there is none.
 	Admin *Admin
+	// Abandoner finishes what no client can read any more; nil: it is answered.
+	Abandoner Abandoner
 
 	MaxBody       int64         // bytes; default 64 KiB
 	MaxOpenAIBody int64         // of /v1; default 960 KiB
@@ -124,6 +126,7 @@ type Ingress struct {
 	metrics *metrics
 	tracer  trace.Tracer // nil: no spans
 
+	abandoned *abandoned
 	draining  chan struct{} // closed when waiting requests are to be answered now
 	drainOnce sync.Once
 }
@@ -145,7 +148,7 @@ func New(o Options) (*Ingress, error) {
 	in := &Ingress{
 		o: o, started: o.Now(), publish: pub, draining: make(chan struct{}),
 		replies: newReplies(o.Conn, o.Node, o.Log, o.Sealer), callers: callers, limits: newLimits(o.Rate, o.Now),
-		ready: NewReadiness(o.Checks, o.Now),
+		ready: NewReadiness(o.Checks, o.Now), abandoned: newAbandoned(&o),
 	}
 	in.metrics = newMetrics(o.Metrics, in.Waiting)
 	in.replies.metrics = in.metrics
@@ -210,6 +213,7 @@ func (in *Ingress) drain(srv *http.Server) error {
 		err = srv.Close()
 	}
 	in.stopWaiting()
+	in.abandoned.close()
 	in.publish.close()
 	if in.o.Admin != nil {
 		err = errors.Join(err, in.o.Admin.close())

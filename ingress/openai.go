@@ -184,13 +184,6 @@ func (in *Ingress) gaveUp() error {
 	return fail(contracts.CodeModelTimeout, "the answer took longer than this server lets a request wait")
 }
 
-// abandon tells whoever runs a message that nobody can read its answer any more.
-func (in *Ingress) abandon(id contracts.ID) {
-	if err := in.o.Conn.Publish(contracts.SubjectCancel(id.Conversation), contracts.EncodeCancel(id)); err != nil {
-		in.o.Log.Debug().Err(err).Str("message_id", id.String()).Msg("cancel not sent")
-	}
-}
-
 // writeSlack is what a connection may need beside the time that a request waits.
 func (in *Ingress) writeSlack() time.Duration {
 	return in.o.ReadTimeout + 2*in.o.Publish + 10*time.Second

@@ -8,41 +8,23 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"moltbot/contracts"
 	"moltbot/ingress"
 )
 
-// cancels gives the ids of messages that nobody reads any more.
-func (r *rig) cancels() chan string {
-	r.t.Helper()
-	ids := make(chan string, 100)
-	sub, err := r.test.Subscribe(contracts.SubjectsCancel, func(m *nats.Msg) {
-		c, err := contracts.DecodeCancel(m.Data)
-		if err != nil {
-			r.t.Errorf("cancel: %v", err)
-		}
-		ids <- c.ID
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { _ = sub.Unsubscribe() })
-	if err := r.test.Flush(); err != nil {
-		r.t.Fatal(err)
-	}
-	return ids
+// givenUp gets the ids of messages that nobody can read the answer of.
+type givenUp chan string
+
+func (g givenUp) Abandon(_ context.Context, id contracts.ID) (bool, error) {
+	g <- id.String()
+	return false, nil
 }
 
-// flushed returns when all that ingress has sent is here.
-func (r *rig) flushed() {
-	r.t.Helper()
-	for _, nc := range []*nats.Conn{r.conn, r.test} {
-		if err := nc.Flush(); err != nil {
-			r.t.Fatal(err)
-		}
-	}
+// noting is an ingress whose abandoned messages the test sees.
+func noting(t *testing.T, change ...func(*ingress.Options)) (*rig, givenUp) {
+	t.Helper()
+	g := make(givenUp, 100)
+	return newOpenAIRig(t, append(change, func(o *ingress.Options) { o.Abandoner = g })...), g
 }
 
 // telling is a run that shows pieces and then ends as it is told.
@@ -185,8 +167,7 @@ func TestCompletionStreamFailedLater(t *testing.T) {
 		}, unsaid},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newOpenAIRig(t)
-			cancels := r.cancels()
+			r, cancels := noting(t)
 			end := make(chan contracts.Result, 1)
 			w := r.work(r.telling(end, "one "))
 			s := r.stream("POST", "/v1/chat/completions", ask(user("hi"), streaming))
@@ -232,8 +213,7 @@ func TestCompletionClientGone(t *testing.T) {
 		"stream with key": {ask(user("hi"), streaming), []string{"Idempotency-Key: k"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newOpenAIRig(t)
-			cancels := r.cancels()
+			r, cancels := noting(t)
 			w := r.work(held(t, nil))
 			ctx, cancel := context.WithCancel(t.Context())
 			gone := make(chan error, 1)
@@ -250,10 +230,9 @@ func TestCompletionClientGone(t *testing.T) {
 				}
 				return
 			}
-			if err := r.stop(); err != nil { // then no handler runs any more
+			if err := r.stop(); err != nil { // then nothing is under way any more
 				t.Error(err)
 			}
-			r.flushed()
 			if len(cancels) != 0 {
 				t.Error("a message that can be asked for again was given up")
 			}

@@ -246,13 +246,13 @@ func TestCompletionFailed(t *testing.T) {
 }
 
 func TestCompletionPatienceOver(t *testing.T) {
-	r := newOpenAIRig(t, func(o *ingress.Options) { o.OpenAICap = time.Millisecond })
-	cancels := r.cancels()
-	res := r.complete(ask(user("hi")))
-	refused(t, res, 504, "model_timeout")
+	r, cancels := noting(t, func(o *ingress.Options) { o.OpenAICap = time.Millisecond })
+	refused(t, r.complete(ask(user("hi"))), 504, "model_timeout")
 	await(t, "the cancel", cancels)
 	refused(t, r.complete(ask(user("hi")), "Idempotency-Key: k"), 504, "model_timeout")
-	r.flushed()
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
 	if len(cancels) != 0 {
 		t.Error("a message that can be asked for again was given up")
 	}

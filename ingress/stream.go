@@ -3,6 +3,7 @@ package ingress
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/url"
 	"strconv"
@@ -114,16 +115,15 @@ func (s *chatStream) ended(r *contracts.Result, gone error) error {
 
 // piece shows text, and the number from which a client may go on behind it.
 func (s *chatStream) piece(p piece) error {
-	run := strconv.FormatInt(p.Run, 10) + "-"
 	if p.Reset {
-		if err := s.json(run+"0", "reset", contracts.StreamReset{Attempt: p.Attempt}); err != nil {
+		if err := s.json(eventID(p.Run, 0), "reset", contracts.StreamReset{Attempt: p.Attempt}); err != nil {
 			return err
 		}
 	}
 	if p.Text == "" {
 		return nil
 	}
-	return s.json(run+strconv.Itoa(p.Offset), "delta", contracts.StreamDelta{Text: p.Text})
+	return s.json(eventID(p.Run, p.Offset), "delta", contracts.StreamDelta{Text: p.Text})
 }
 
 // status says where the answer will be.
@@ -173,7 +173,10 @@ func lastEvent(c echo.Context) (run int64, offset int, err error) {
 	return 0, 0, fail(contracts.CodeBadRequest, "Last-Event-ID must be the id of an event of this message, once")
 }
 
-// parseEventID reads the id that piece gives an event.
+// eventID names a place in the answer of a run.
+func eventID(run int64, offset int) string { return fmt.Sprintf("%d-%d", run, offset) }
+
+// parseEventID reads what eventID wrote.
 func parseEventID(s string) (run int64, offset int, err error) {
 	first, second, ok := strings.Cut(s, "-")
 	if !ok || !isNumber(first) || !isNumber(second) {

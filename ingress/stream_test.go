@@ -107,11 +107,16 @@ func (s *stream) ends() {
 // piece sends a piece of an answer as a worker does.
 func (r *rig) piece(m contracts.Message, run int64, offset int, text string) {
 	r.t.Helper()
+	r.pieceTo("n1", m, run, offset, text)
+}
+
+func (r *rig) pieceTo(node string, m contracts.Message, run int64, offset int, text string) {
+	r.t.Helper()
 	b, err := contracts.EncodeDelta(contracts.Delta{ID: m.ID, Run: run, Attempt: int(run), Offset: offset, Text: text}, place{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.test.Publish(contracts.SubjectReply("n1"), b); err != nil {
+	if err := r.test.Publish(contracts.SubjectReply(node), b); err != nil {
 		r.t.Fatal(err)
 	}
 }

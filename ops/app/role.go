@@ -52,7 +52,7 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
+		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, HereDelta: a.takeDelta, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
@@ -145,7 +145,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
 		Models: models, MaxOpenAIBody: c.HTTP.MaxOpenAIBody, OpenAICap: c.Reply.OpenAICap,
 		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
-		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
+		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap, StreamCap: c.Reply.StreamCap, Abandoner: a.store,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,
 		Metrics: a.registerer(), Traces: a.tracerProvider(),
@@ -162,6 +162,11 @@ func groupCommit(c config.Config) bool {
 // takeReply hands a reply to the ingress of this process, which is opened later.
 func (a *App) takeReply(subject string, reply contracts.Reply) bool {
 	return a.ingress != nil && a.ingress.Take(subject, reply)
+}
+
+// takeDelta does the same with a piece of an answer.
+func (a *App) takeDelta(subject string, d contracts.Delta) bool {
+	return a.ingress != nil && a.ingress.TakeDelta(subject, d)
 }
 
 // repair is called when a publish found no stream.

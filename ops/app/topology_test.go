@@ -113,7 +113,7 @@ func TestChatRefusesWhatDoesNotFit(t *testing.T) {
 		t.Error("a conversation that is full takes one more")
 	}
 	equal(t, "first message", streamInfo(t, top, contracts.StreamChat).State.FirstSeq, first.Sequence)
-	if _, err := top.js.Publish(t.Context(), contracts.SubjectChat("other"), make([]byte, 256<<10+1)); err == nil {
+	if _, err := top.js.Publish(t.Context(), contracts.SubjectChat("other"), make([]byte, 1<<20+1)); err == nil {
 		t.Error("a message over the limit is taken")
 	}
 }

@@ -94,6 +94,7 @@ type Session struct {
 type Reply struct {
 	Cap       time.Duration `koanf:"cap" doc:"Longest time the server lets a request wait before it answers 202."`
 	OpenAICap time.Duration `koanf:"openai_cap" doc:"Longest time a request to /v1 waits, where there is no 202 and the answer is 504 then."`
+	StreamCap time.Duration `koanf:"stream_cap" doc:"Longest time a client may read an answer while it is made."`
 	ResultTTL time.Duration `koanf:"result_ttl" doc:"How long an answer can be fetched; also the window of Idempotency-Key."`
 	DoneTTL   time.Duration `koanf:"done_ttl" doc:"How long a finished message id is remembered; at least reply.result_ttl."`
 }
@@ -163,7 +164,7 @@ func Default() Config {
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
 		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200},
-		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
+		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, StreamCap: 10 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
 		HTTP: HTTP{
 			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 			MaxHeader: 16_384, RateLimit: "10/20", MaxWaiting: 20_000,
