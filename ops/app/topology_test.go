@@ -118,6 +118,16 @@ func TestChatRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// What ingress accepts at most leaves room for the envelope of a dead letter.
+func TestDeadLetterOfALargeMessage(t *testing.T) {
+	top, _ := ensured(t, config.Default())
+	large := make([]byte, 1<<20-16<<10+2<<10) // the parts of a message, and what is put around them
+	data, err := contracts.EncodeDead(contracts.Dead{ID: "raw", Detail: make([]byte, 4<<10), Original: large})
+	must(t, err)
+	_, err = top.js.Publish(t.Context(), contracts.SubjectDead("workers"), data)
+	must(t, err)
+}
+
 func TestEnsureTwiceChangesNothing(t *testing.T) {
 	top, lines := ensured(t, config.Default())
 	before := []any{

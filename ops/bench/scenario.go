@@ -13,6 +13,7 @@ const (
 	Health  = "health"  // POST /api/health
 	Floor   = "floor"   // the bare pipeline
 	Chat    = "chat"    // POST /api/chat, demo model
+	OpenAI  = "openai"  // POST /v1/chat/completions, demo model
 	Waiting = "waiting" // many requests that wait for a slow model
 	Scale   = "scale"   // throughput of 2, 4 and 8 worker processes
 	Stream  = "stream"  // clients that read answers while a slow model makes them
@@ -22,7 +23,7 @@ const (
 )
 
 // Names lists the scenarios.
-func Names() []string { return []string{Health, Floor, Chat, Waiting, Scale, Stream, Idle} }
+func Names() []string { return []string{Health, Floor, Chat, OpenAI, Waiting, Scale, Stream, Idle} }
 
 const (
 	startWait      = 30 * time.Second
@@ -56,6 +57,8 @@ func (b *bench) stand(ctx context.Context, t turn) (*stand, error) {
 		return b.up(ctx, t, healthTarget{})
 	case Chat:
 		return b.up(ctx, t, &chatTarget{sessions: sessions(t.Callers)})
+	case OpenAI:
+		return b.up(ctx, t, &completionTarget{})
 	case Floor:
 		return b.floor(ctx, t)
 	case against:

@@ -80,6 +80,13 @@ func TestLoadedScenarios(t *testing.T) {
 	}
 }
 
+func TestOpenAI(t *testing.T) {
+	r := measured(t, quick(t, OpenAI))
+	if len(r.Rows) != 2 || r.Rows[0].Requests == 0 || r.Rows[1].Requests == 0 || r.Rows[0].RSS["up"] == 0 {
+		t.Errorf("%+v", r.Rows)
+	}
+}
+
 func TestHealth(t *testing.T) {
 	r := measured(t, quick(t, Health))
 	if len(r.Rows) != 2 || r.Rows[0].Requests == 0 || r.Rows[1].Requests == 0 {

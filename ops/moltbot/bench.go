@@ -23,7 +23,7 @@ import (
 const benchKey = "MOLTBOT_BENCH_API_KEY"
 
 type benchCmd struct {
-	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, waiting, scale, stream or idle. Default: floor chat."`
+	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, openai, waiting, scale, stream or idle. Default: floor chat."`
 
 	Callers     []int         `placeholder:"N,..." help:"Callers of the closed loop, or clients of stream; several with commas are measured one by one (default: 64, in stream 200)."`
 	Loop        string        `default:"both" enum:"closed,open,both" help:"closed finds the throughput, open the latencies at a given rate."`
@@ -33,7 +33,7 @@ type benchCmd struct {
 	Warmup      time.Duration `default:"2s" help:"Time before it, under the same load."`
 	Runs        int           `default:"1" help:"Repetitions, in turns; medians and spread are reported."`
 	Durability  []string      `default:"os" help:"os, fsync, or both with a comma between."`
-	Slots       int           `default:"128" help:"Messages worked on at the same time, floor and chat."`
+	Slots       int           `default:"128" help:"Messages worked on at the same time, floor, chat and openai."`
 	Requests    int           `default:"10000" help:"Requests of the scenario waiting."`
 	ModelTime   time.Duration `placeholder:"TIME" help:"How long the model takes (default: 5s in waiting, 500ms in scale, 10s in stream)."`
 
