@@ -11,6 +11,7 @@ type ChatRequest struct {
 	Stream      bool   `json:"stream,omitempty"`
 	Timeout     *int   `json:"timeout,omitempty"` // seconds the client waits; 0: answer 202 at once
 	CallbackURL string `json:"callback_url,omitempty"`
+	Cache       *bool  `json:"cache,omitempty"` // false: no answer that was made for another message
 }
 
 // Statuses of a ChatReply.
@@ -31,6 +32,18 @@ type ChatReply struct {
 	FinishReason string     `json:"finish_reason,omitempty"`
 	Usage        *Usage     `json:"usage,omitempty"`
 	AnsweredAt   *time.Time `json:"answered_at,omitempty"`
+	Location     string     `json:"location,omitempty"` // in events, which have no headers
+}
+
+// StreamDelta is the data of a "delta" event: the next piece of the answer.
+type StreamDelta struct {
+	Text string `json:"text"`
+}
+
+// StreamReset is the data of a "reset" event: the message is run again, and what
+// was shown of its answer is void.
+type StreamReset struct {
+	Attempt int `json:"attempt,omitempty"`
 }
 
 // Problem is an RFC 9457 problem document with the members this API adds.
@@ -96,13 +109,17 @@ type TokenRequest struct {
 	Days   int      `json:"days"`
 	Scopes []string `json:"scopes"`
 	Rate   string   `json:"rate,omitempty"` // 10/20 or off; empty: what http.rate_limit says
+	// Models that the user may name; a name ending in * stands for all that begin
+	// so. None: every model.
+	Models ModelNames `json:"models,omitempty"`
 }
 
 // TokenReply is its answer.
 type TokenReply struct {
-	Token   string    `json:"token"`
-	User    string    `json:"user"`
-	Scopes  []string  `json:"scopes"`
-	Rate    string    `json:"rate,omitempty"`
-	Expires time.Time `json:"expires"`
+	Token   string     `json:"token"`
+	User    string     `json:"user"`
+	Scopes  []string   `json:"scopes"`
+	Rate    string     `json:"rate,omitempty"`
+	Models  ModelNames `json:"models,omitempty"`
+	Expires time.Time  `json:"expires"`
 }

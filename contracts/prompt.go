@@ -3,6 +3,7 @@ package contracts
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Role says who wrote a message of a prompt.
@@ -86,12 +87,16 @@ func DecodeParams(s string) (p Params, err error) {
 	return p, nil
 }
 
+// encodeText leaves <, > and & as they are: escaped they are six times as long,
+// and what fits into a request is to fit into the queue.
 func encodeText(v any, what string) (string, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return "", fmt.Errorf("encode %s: %w", what, err)
 	}
-	return string(b), nil
+	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
 func encodeToolCalls(calls []ToolCall) string {

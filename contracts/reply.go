@@ -151,7 +151,7 @@ type Dead struct {
 	Sequence     uint64    `json:"sequence"`
 	Subject      string    `json:"subject"`
 	At           time.Time `json:"at"`
-	Original     []byte    `json:"original"`
+	Original     []byte    `json:"original,omitempty"`
 }
 
 // DeadID names a message whose own id cannot be read.
@@ -159,12 +159,29 @@ func DeadID(stream string, created int64, sequence uint64) string {
 	return fmt.Sprintf("raw-%s-%d-%d", token(stream), created, sequence)
 }
 
-// EncodeDead gives the bytes to publish on SubjectDead.
-func EncodeDead(d Dead) ([]byte, error) { return encode(&d, &d.Version) }
+// EncodeDead gives the bytes to publish on SubjectDead: a line of JSON, and
+// behind it the original as it was. Within the JSON it would be a third longer,
+// and a message that just fits into its stream would not fit among the dead.
+func EncodeDead(d Dead) ([]byte, error) {
+	original := d.Original
+	d.Original = nil
+	b, err := encode(&d, &d.Version)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(b, '\n'), original...), nil
+}
 
-// DecodeDead reads what EncodeDead wrote.
+// DecodeDead reads what EncodeDead wrote, in this version or the one before,
+// which kept the original within the JSON.
 func DecodeDead(b []byte) (Dead, error) {
 	var d Dead
-	err := decode(b, &d, &d.Version, "dead letter")
-	return d, err
+	head, original, behind := bytes.Cut(b, []byte{'\n'})
+	if err := decode(head, &d, &d.Version, "dead letter"); err != nil {
+		return Dead{}, err
+	}
+	if behind {
+		d.Original = original
+	}
+	return d, nil
 }

@@ -25,10 +25,14 @@ var (
 type accepted struct {
 	message contracts.Message
 	id      contracts.ID
+	keyed   bool // it came with an Idempotency-Key
 	// repeated says that this Idempotency-Key was seen before.
 	repeated bool
 	patience time.Duration
 }
+
+// forget lets go of what was stored, so that a request that waits does not hold it.
+func (a *accepted) forget() { a.message.Text, a.message.Prompt, a.message.Params = "", "", "" }
 
 // check refuses what a message must not be.
 func (in *Ingress) check(r contracts.ChatRequest) error {
@@ -43,51 +47,77 @@ func (in *Ingress) check(r contracts.ChatRequest) error {
 		return fail(contracts.CodeBadRequest, `field "model" is not the name of a model`)
 	case r.Timeout != nil && (*r.Timeout < 0 || *r.Timeout > 3600):
 		return fail(contracts.CodeBadRequest, `field "timeout" must be 0 to 3600 seconds`)
-	case r.Stream:
-		return fail(contracts.CodeUnsupported, `"stream" is not served by this version`)
 	case r.CallbackURL != "":
 		return fail(contracts.CodeUnsupported, `"callback_url" is not served by this version`)
 	}
 	return nil
 }
 
+// draft is what a client wants said, before it has a name.
+type draft struct {
+	message contracts.Message // what the client said of it; accept adds the rest
+	// body is a digest of all that a request with the same Idempotency-Key must
+	// have in common.
+	body     string
+	patience time.Duration
+}
+
+// chatDraft is what a request of /api/chat says as a message.
+func (in *Ingress) chatDraft(r contracts.ChatRequest, route string) *draft {
+	d := &draft{
+		message:  contracts.Message{SessionID: r.SessionID, Text: r.Message, Model: r.Model, Route: route},
+		patience: in.o.Cap,
+	}
+	if r.Stream {
+		d.message.Flags |= contracts.FlagStream
+		d.patience = in.o.StreamCap
+	}
+	if r.Timeout != nil {
+		d.patience = time.Duration(*r.Timeout) * time.Second
+	}
+	body := []string{r.Message, r.SessionID, r.Model}
+	if r.Cache != nil && !*r.Cache {
+		d.message.Flags |= contracts.FlagFresh
+		body = append(body, "fresh")
+	}
+	if route != "" { // the digests of requests without one are older than routes
+		body = append(body, route)
+	}
+	d.body = in.o.Namer.Digest("body", body...)
+	return d
+}
+
 // accept names the message. A keyed request gets the id that its first
 // acceptance got, so that a retry is the same message and not one more.
-func (in *Ingress) accept(c echo.Context, who Identity, r contracts.ChatRequest) (*accepted, error) {
-	a := &accepted{patience: in.o.Cap}
-	if r.Timeout != nil {
-		a.patience = time.Duration(*r.Timeout) * time.Second
-	}
+func (in *Ingress) accept(c echo.Context, who Identity, d *draft) (*accepted, error) {
+	a := &accepted{message: d.message, patience: d.patience}
 	key, err := idempotencyKey(c)
 	if err != nil {
 		return nil, err
 	}
-	names, now := in.o.Namer, in.o.Now()
-	digest, session := names.Encode(entropy()), r.SessionID
+	names, now, m := in.o.Namer, in.o.Now(), &a.message
+	digest := names.Encode(entropy())
 	if key != "" {
 		digest = names.Digest("message", who.User, key)
-		if session == "" {
-			session = "s-" + names.Digest("session", who.User, key)
+		if m.SessionID == "" {
+			m.SessionID = "s-" + names.Digest("session", who.User, key)
 		}
-		body := names.Digest("body", r.Message, r.SessionID, r.Model)
-		first, same, fresh, err := in.o.Store.Claim(c.Request().Context(), names.Digest("key", who.User, key), body, now)
+		first, same, fresh, err := in.o.Store.Claim(c.Request().Context(), names.Digest("key", who.User, key), d.body, now)
 		switch {
 		case err != nil:
 			return nil, err
 		case !same:
 			return nil, fail(contracts.CodeKeyReused, "this Idempotency-Key was used with another body")
 		}
-		now, a.repeated = first, !fresh
+		now, a.keyed, a.repeated = first, true, !fresh
 	}
-	if session == "" {
-		session = "s-" + names.Encode(entropy())
+	if m.SessionID == "" {
+		m.SessionID = "s-" + names.Encode(entropy())
 	}
-	conversation := in.conversation(who, session)
-	a.id = names.NewID(conversation, who.User, now, digest)
-	a.message = contracts.Message{
-		ID: a.id.String(), Conversation: conversation, Channel: contracts.ChannelAPI, RequestID: requestID(c),
-		Accepted: a.id.At, Caller: userID(who.User), SessionID: session, Text: r.Message, Model: r.Model,
-	}
+	m.Conversation = in.conversation(who, m.SessionID)
+	a.id = names.NewID(m.Conversation, who.User, now, digest)
+	m.ID, m.Channel, m.RequestID = a.id.String(), contracts.ChannelAPI, requestID(c)
+	m.Accepted, m.Caller = a.id.At, userID(who.User)
 	return a, nil
 }
 
@@ -95,8 +125,10 @@ func (in *Ingress) conversation(who Identity, session string) string {
 	return in.o.Namer.Conversation(contracts.Scope{Channel: contracts.ChannelAPI, Caller: who.User, Session: session})
 }
 
+const idempotencyHeader = "Idempotency-Key"
+
 func idempotencyKey(c echo.Context) (string, error) {
-	values := c.Request().Header.Values("Idempotency-Key")
+	values := c.Request().Header.Values(idempotencyHeader)
 	if len(values) == 0 {
 		return "", nil
 	}

@@ -3,7 +3,6 @@ package ingress
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -12,13 +11,16 @@ import (
 	"moltbot/contracts"
 )
 
-// chat is POST /api/chat: check, store, wait, answer.
+// chat is POST /api/chat, and /api/chat/<route>: check, store, wait, answer.
 func (in *Ingress) chat(c echo.Context) error {
 	a, err := in.admit(c)
 	if err != nil {
 		return err
 	}
 	c.Set(keyMessageID, a.message.ID)
+	if a.message.Flags.Has(contracts.FlagStream) {
+		return in.storeAndStream(c, a)
+	}
 	return in.storeAndWait(c, a)
 }
 
@@ -38,41 +40,70 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 	if err := in.spend(c, who); err != nil {
 		return nil, err
 	}
+	route, err := routeOf(c.Request().URL.Path)
+	if err != nil {
+		return nil, err
+	}
 	if err := in.check(r); err != nil {
 		return nil, err
 	}
-	return in.accept(c, who, r)
+	if r.Model != "" {
+		if err := in.mayUse(who, r.Model); err != nil {
+			return nil, err
+		}
+	}
+	return in.accept(c, who, in.chatDraft(r, route))
 }
 
-// storeAndWait and what it calls keep their frames small: a request that waits
-// holds its stack, which doubles if storing needs more than 8 KiB of it.
+// storeAndWait writes the result, or says where it will be.
 func (in *Ingress) storeAndWait(c echo.Context, a *accepted) error {
-	if answered, err := in.answeredBefore(c, a); answered || err != nil {
+	r, err := in.exchange(c.Request().Context(), a, in.o.Cap)
+	switch {
+	case err != nil:
 		return err
+	case r == nil:
+		return in.pending(c, &a.id, a.message.SessionID)
 	}
-	patience := in.patience(a.patience)
-	if patience > 0 {
-		a.message.ReplyTo = in.replies.subject
+	return in.answer(c, r)
+}
+
+// exchange stores a message and gives its result, or nil where there is none
+// yet. It and what it calls keep their frames small: a request that waits holds
+// its stack, which doubles if storing needs more than 8 KiB of it.
+func (in *Ingress) exchange(ctx context.Context, a *accepted, longest time.Duration) (*contracts.Result, error) {
+	if r, err := in.answeredBefore(ctx, a); r != nil || err != nil {
+		return r, err
 	}
+	a.patience = in.patience(a.patience, longest)
 	// Register before publishing: a fast worker may answer before publish returns.
 	w := in.replies.expect(a.message.ID)
 	defer w.cancel()
-	known, err := in.stored(c.Request().Context(), a)
+	how, err := in.begin(ctx, a)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	id, how := a.id, wait{patience, known || a.repeated} // not a.id itself, which would keep the text in memory
-	return in.answerOf(c, &id, a.message.SessionID, w, how)
+	return in.await(ctx, &a.id, w, how), nil
 }
 
-// answeredBefore answers a repeated request whose message is finished.
-func (in *Ingress) answeredBefore(c echo.Context, a *accepted) (bool, error) {
-	result, found, err := in.known(c.Request().Context(), a)
+// begin stores a message for somebody who is registered to wait, and says how to
+// wait for what becomes of it.
+func (in *Ingress) begin(ctx context.Context, a *accepted) (wait, error) {
+	if a.patience > 0 {
+		a.message.ReplyTo = in.replies.subject
+	}
+	known, err := in.stored(ctx, a)
+	a.forget()
+	return wait{a.patience, known || a.repeated}, err
+}
+
+// answeredBefore gives the result of a repeated request whose message is finished.
+func (in *Ingress) answeredBefore(ctx context.Context, a *accepted) (*contracts.Result, error) {
+	result, found, err := in.known(ctx, a)
 	if err != nil || !found {
-		return false, err
+		return nil, err
 	}
 	in.metrics.accepted(true)
-	return true, in.answer(c, &result)
+	return &result, nil
 }
 
 // stored publishes the message, timed and counted. Stored or not must not depend
@@ -93,14 +124,15 @@ func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err err
 
 // patience is how long a request may wait. When too many wait already it is
 // none: the message is accepted all the same, and the client fetches the answer.
-func (in *Ingress) patience(want time.Duration) time.Duration {
+func (in *Ingress) patience(want, longest time.Duration) time.Duration {
 	if in.replies.load() >= in.o.MaxWaiting {
 		return 0
 	}
-	return min(want, in.o.Cap)
+	return min(want, longest)
 }
 
-// chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer.
+// chatResult is GET /api/chat/{id}. With wait=SECONDS it waits for the answer; a
+// client that takes a stream of events reads it while it is made.
 func (in *Ingress) chatResult(c echo.Context) error {
 	who, err := in.authenticate(c, "")
 	if err != nil {
@@ -109,7 +141,11 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	if err := in.spend(c, who); err != nil {
 		return err
 	}
-	patience, err := in.waitParam(c)
+	streams, longest := wantsStream(c), in.o.Cap
+	if streams {
+		longest = in.o.StreamCap
+	}
+	patience, err := in.waitParam(c, streams)
 	if err != nil {
 		return err
 	}
@@ -123,6 +159,9 @@ func (in *Ingress) chatResult(c echo.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case found && streams:
+		c.Set(keyMessageID, id.String())
+		return in.resume(c, id, &r, 0)
 	case found:
 		return in.answer(c, &r)
 	case done:
@@ -132,7 +171,10 @@ func (in *Ingress) chatResult(c echo.Context) error {
 		return unknown
 	}
 	c.Set(keyMessageID, id.String())
-	patience = in.patience(patience) // before it counts itself
+	patience = in.patience(patience, longest) // before it counts itself
+	if streams {
+		return in.resume(c, id, nil, patience)
+	}
 	w := in.replies.expect(id.String())
 	defer w.cancel()
 	return in.answerOf(c, &id, "", w, wait{patience, true})
@@ -147,8 +189,13 @@ func (in *Ingress) answerOf(c echo.Context, id *contracts.ID, session string, w 
 	return in.answer(c, r)
 }
 
-func (in *Ingress) waitParam(c echo.Context) (time.Duration, error) {
+// waitParam is how long the client wants to wait: as long as it may where it
+// reads along and does not say.
+func (in *Ingress) waitParam(c echo.Context, streams bool) (time.Duration, error) {
 	text := c.QueryParam("wait")
+	if text == "" && streams {
+		return in.o.StreamCap, nil
+	}
 	if text == "" {
 		return 0, nil
 	}
@@ -185,16 +232,20 @@ func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 	if r.Code != "" {
 		return fail(r.Code, r.Detail)
 	}
-	return c.JSON(http.StatusOK, contracts.ChatReply{
+	return c.JSON(http.StatusOK, chatReply(r))
+}
+
+func chatReply(r *contracts.Result) contracts.ChatReply {
+	return contracts.ChatReply{
 		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
 		ModelVersion: r.ModelVersion, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
-	})
+	}
 }
 
 // pending says where the answer will be.
 func (in *Ingress) pending(c echo.Context, id *contracts.ID, session string) error {
 	h := c.Response().Header()
-	h.Set(echo.HeaderLocation, "/api/chat/"+url.PathEscape(id.String())) // a replay's id holds a '#'
+	h.Set(echo.HeaderLocation, location(id))
 	h.Set("Retry-After", "1")
 	return c.JSON(http.StatusAccepted, contracts.ChatReply{ID: id.String(), SessionID: session, Status: contracts.StatusPending})
 }

@@ -28,7 +28,7 @@ func (in *Ingress) readJSON(c echo.Context, v any) error {
 	if err := checkMedia(c.Request().Header); err != nil {
 		return err
 	}
-	body, err := in.readBody(c)
+	body, err := in.readBody(c, in.o.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -51,13 +51,13 @@ func checkMedia(h http.Header) error {
 
 // readBody reads all of a body before anything waits: otherwise net/http would
 // not notice that the client went away.
-func (in *Ingress) readBody(c echo.Context) ([]byte, error) {
+func (in *Ingress) readBody(c echo.Context, limit int64) ([]byte, error) {
 	r := c.Request()
-	tooLarge := fail(contracts.CodeTooLarge, fmt.Sprintf("the body is larger than %d bytes", in.o.MaxBody))
-	if r.ContentLength > in.o.MaxBody {
+	tooLarge := fail(contracts.CodeTooLarge, fmt.Sprintf("the body is larger than %d bytes", limit))
+	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, in.o.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, limit))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -71,7 +71,7 @@ func (in *Ingress) readBody(c echo.Context) ([]byte, error) {
 }
 
 func decodeStrict(body []byte, v any) error {
-	if err := checkForm(body); err != nil {
+	if err := checkForm(body, maxDepth); err != nil {
 		return err
 	}
 	err := json.Unmarshal(body, v, json.RejectUnknownMembers(true))
@@ -82,7 +82,7 @@ func decodeStrict(body []byte, v any) error {
 }
 
 // checkForm refuses what is no JSON object or nested too deep, without building it.
-func checkForm(body []byte) error {
+func checkForm(body []byte, depth int) error {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	if len(bytes.TrimSpace(body)) == 0 {
 		return fail(contracts.CodeBadRequest, "the body is empty, it must be a JSON object")
@@ -98,8 +98,8 @@ func checkForm(body []byte) error {
 		if err != nil {
 			return fail(contracts.CodeBadRequest, describe(body, err))
 		}
-		if d.StackDepth() > maxDepth {
-			return fail(contracts.CodeBadRequest, fmt.Sprintf("nested deeper than %d levels at byte %d", maxDepth, d.InputOffset()))
+		if d.StackDepth() > depth {
+			return fail(contracts.CodeBadRequest, fmt.Sprintf("nested deeper than %d levels at byte %d", depth, d.InputOffset()))
 		}
 	}
 }
@@ -144,6 +144,8 @@ func jsonType(kind string) string {
 		return "a whole number"
 	case "slice":
 		return "a list"
+	case "struct":
+		return "an object"
 	}
 	return "a " + kind
 }

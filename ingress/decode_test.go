@@ -41,7 +41,10 @@ func FuzzDecodeStrict(f *testing.F) {
 		if (r.Timeout == nil) != (lax.Timeout == nil) || (r.Timeout != nil && *r.Timeout != *lax.Timeout) {
 			t.Fatalf("%q: timeout %v, %v", body, r.Timeout, lax.Timeout)
 		}
-		r.Timeout, lax.Timeout = nil, nil
+		if (r.Cache == nil) != (lax.Cache == nil) || (r.Cache != nil && *r.Cache != *lax.Cache) {
+			t.Fatalf("%q: cache %v, %v", body, r.Cache, lax.Cache)
+		}
+		r.Timeout, lax.Timeout, r.Cache, lax.Cache = nil, nil, nil, nil
 		if r != lax {
 			t.Fatalf("%q: %+v, %+v", body, r, lax)
 		}

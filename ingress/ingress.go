@@ -44,6 +44,13 @@ type Identity struct {
 	User   string
 	Scopes []string
 	Rate   contracts.Rate // the caller's own; zero: that of Options
+	Models contracts.ModelNames
+}
+
+// Models knows the table of models.
+type Models interface {
+	// Router gives the table that holds; nil: it is not known yet.
+	Router() *contracts.Router
 }
 
 // Verifier checks tokens. An error means that the token is worth nothing.
@@ -66,17 +73,26 @@ type Options struct {
 	Checks map[string]func(context.Context) error
 	// Repair makes a missing stream again. It is called when a publish found none.
 	Repair func(context.Context) error
+	// Models says which models there are. Nil: any name is taken, and none is listed.
+	Models Models
 	// Admin serves the admin API; nil: there is none.
 	Admin *Admin
 	// Docs serves /openapi.json and /docs; nil: they are not there.
 	Docs http.Handler
+	// Abandoner finishes what no client can read any more; nil: it is answered.
+	Abandoner Abandoner
 
 	MaxBody       int64         // bytes; default 64 KiB
+	MaxOpenAIBody int64         // of /v1; default 960 KiB
 	MaxChars      int           // characters of a message; default 2048
 	MaxHeader     int           // bytes; default 16 KiB
 	HeaderTimeout time.Duration // default 5s
 	ReadTimeout   time.Duration // of a body; default 15s
 	Cap           time.Duration // longest wait for an answer; default 55s
+	OpenAICap     time.Duration // and of a request to /v1; default 5m
+	StreamCap     time.Duration // longest stream of an answer; default 10m
+	KeepAlive     time.Duration // between signs of life on a quiet stream; default 15s
+	WriteWait     time.Duration // for a client to take one event of a stream; default 30s
 	Publish       time.Duration // time to store a message; default 2s
 	// GroupCommit stores what waits at the same moment as one batch. It pays where
 	// each publish costs a write to disk; a replicated stream groups by itself.
@@ -112,6 +128,7 @@ type Ingress struct {
 	metrics *metrics
 	tracer  trace.Tracer // nil: no spans
 
+	abandoned *abandoned
 	draining  chan struct{} // closed when waiting requests are to be answered now
 	drainOnce sync.Once
 }
@@ -132,8 +149,8 @@ func New(o Options) (*Ingress, error) {
 	}
 	in := &Ingress{
 		o: o, started: o.Now(), publish: pub, draining: make(chan struct{}),
-		replies: newReplies(o.Conn, o.Node, o.Log), callers: callers, limits: newLimits(o.Rate, o.Now),
-		ready: NewReadiness(o.Checks, o.Now),
+		replies: newReplies(o.Conn, o.Node, o.Log, o.Sealer), callers: callers, limits: newLimits(o.Rate, o.Now),
+		ready: NewReadiness(o.Checks, o.Now), abandoned: newAbandoned(&o),
 	}
 	in.metrics = newMetrics(o.Metrics, in.Waiting)
 	in.replies.metrics = in.metrics
@@ -164,7 +181,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 		// It bounds what nobody reads, too: net/http reads to the end what a
 		// refusal left of a body. Once the body is there it no longer counts.
 		ReadTimeout:  in.o.HeaderTimeout + in.o.ReadTimeout,
-		WriteTimeout: in.o.Cap + in.o.ReadTimeout + 2*in.o.Publish + 10*time.Second,
+		WriteTimeout: in.o.Cap + in.writeSlack(),
 		ErrorLog:     quiet(in.o.Log),
 	}
 	failed := make(chan error, 2)
@@ -198,6 +215,7 @@ func (in *Ingress) drain(srv *http.Server) error {
 		err = srv.Close()
 	}
 	in.stopWaiting()
+	in.abandoned.close()
 	in.publish.close()
 	if in.o.Admin != nil {
 		err = errors.Join(err, in.o.Admin.close())
@@ -229,6 +247,8 @@ func setDefaults(o *Options) {
 		want time.Duration
 	}{
 		{&o.HeaderTimeout, 5 * time.Second}, {&o.ReadTimeout, 15 * time.Second}, {&o.Cap, 55 * time.Second},
+		{&o.OpenAICap, 5 * time.Minute},
+		{&o.StreamCap, 10 * time.Minute}, {&o.KeepAlive, 15 * time.Second}, {&o.WriteWait, 30 * time.Second},
 		{&o.Publish, 2 * time.Second}, {&o.DoneTTL, 24 * time.Hour}, {&o.DrainWait, 5 * time.Second},
 	}
 	for _, d := range durations {
@@ -238,6 +258,9 @@ func setDefaults(o *Options) {
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 64 << 10
+	}
+	if o.MaxOpenAIBody == 0 {
+		o.MaxOpenAIBody = 960 << 10
 	}
 	if o.MaxChars == 0 {
 		o.MaxChars = 2048

@@ -27,6 +27,7 @@ type metrics struct {
 	taken, gone     prometheus.Counter
 	batches         prometheus.Observer
 	split           prometheus.Counter
+	streamMetrics
 
 	requests *prometheus.HistogramVec
 	routes   map[routeKey]*[classes]prometheus.Observer
@@ -77,6 +78,7 @@ func newMetrics(reg prometheus.Registerer, waiting func() int) *metrics {
 		Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 60},
 	}, []string{"route", "status"})
 	m.other = m.route(otherRoute)
+	m.streamMetrics = newStreamMetrics(with)
 	return m
 }
 

@@ -14,7 +14,8 @@ import (
 	"moltbot/contracts"
 )
 
-// problem answers every error as an RFC 9457 document. The chain behind it is
+// problem answers every error as an RFC 9457 document, and under /v1 as clients
+// of that API expect. The chain behind it is
 // logged here, once, and never sent.
 func (in *Ingress) problem(err error, c echo.Context) {
 	if c.Response().Committed {
@@ -31,10 +32,6 @@ func (in *Ingress) problem(err error, c echo.Context) {
 			withTrace(in.o.Log.Error(), c).Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg("request failed")
 		}
 	}
-	p := contracts.Problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,
-		Code: e.Code, RequestID: requestID(c), ID: acceptedID(c),
-	}
 	h := c.Response().Header()
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
@@ -45,9 +42,22 @@ func (in *Ingress) problem(err error, c echo.Context) {
 	if e.Code == contracts.CodeTooLarge || e.Code == contracts.CodeBodyTimeout {
 		h.Set("Connection", "close") // the rest of the body is not worth reading
 	}
-	h.Set(echo.HeaderContentType, contracts.ProblemType)
-	if err := c.JSON(status, p); err != nil {
+	body := any(problemOf(c, e))
+	if isOpenAI(c) {
+		body = openAIError(err, e)
+	} else {
+		h.Set(echo.HeaderContentType, contracts.ProblemType)
+	}
+	if err := c.JSON(status, body); err != nil {
 		in.o.Log.Debug().Err(err).Str("request_id", requestID(c)).Msg("problem not written")
+	}
+}
+
+func problemOf(c echo.Context, e *contracts.Error) contracts.Problem {
+	status := e.Code.Status()
+	return contracts.Problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,
+		Code: e.Code, RequestID: requestID(c), ID: acceptedID(c),
 	}
 }
 

@@ -15,6 +15,7 @@ type replies struct {
 	conn    *nats.Conn
 	subject string
 	log     zerolog.Logger
+	sealer  contracts.Sealer // opens pieces
 	sub     *nats.Subscription
 	metrics *metrics
 
@@ -27,11 +28,12 @@ type replies struct {
 type waiter struct {
 	id     string
 	result chan contracts.Reply // holds one, so that the sender never waits
+	shown  *shown               // nil: it wants no pieces
 	from   *replies
 }
 
-func newReplies(conn *nats.Conn, node string, log zerolog.Logger) *replies {
-	return &replies{conn: conn, subject: contracts.SubjectReply(node), log: log, waiting: make(map[string][]*waiter)}
+func newReplies(conn *nats.Conn, node string, log zerolog.Logger, sealer contracts.Sealer) *replies {
+	return &replies{conn: conn, subject: contracts.SubjectReply(node), log: log, sealer: sealer, waiting: make(map[string][]*waiter)}
 }
 
 const flushWait = 2 * time.Second
@@ -58,8 +60,13 @@ func (r *replies) close() {
 	}
 }
 
-// take answers a worker's request: taken when somebody waited, else gone.
+// take answers a worker's request: taken when somebody waited, else gone. A
+// piece of an answer is not answered.
 func (r *replies) take(m *nats.Msg) {
+	if contracts.IsDelta(m.Data) {
+		r.takeDelta(m.Data)
+		return
+	}
 	reply, err := contracts.DecodeReply(m.Data)
 	if err != nil {
 		r.log.Warn().Err(err).Msg("reply that cannot be read")
@@ -93,8 +100,10 @@ func (r *replies) deliver(reply contracts.Reply) bool {
 
 // expect registers a waiter. Register before publishing: a fast worker may
 // answer before the publish returns.
-func (r *replies) expect(id string) *waiter {
-	w := &waiter{id: id, result: make(chan contracts.Reply, 1), from: r}
+func (r *replies) expect(id string) *waiter { return r.add(id, nil) }
+
+func (r *replies) add(id string, s *shown) *waiter {
+	w := &waiter{id: id, result: make(chan contracts.Reply, 1), shown: s, from: r}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting[id] = append(r.waiting[id], w)
@@ -130,8 +139,10 @@ func (r *replies) load() int {
 
 // attach asks whoever runs the message to reply here as well. Nobody may run it
 // at the moment, so it is asked again with every look at the parked result.
-func (r *replies) attach(id contracts.ID) {
-	if err := r.conn.Publish(contracts.SubjectAttach(id), contracts.EncodeAttach(contracts.Attach{ReplyTo: r.subject})); err != nil {
+func (r *replies) attach(id contracts.ID) { r.ask(id, contracts.Attach{ReplyTo: r.subject}) }
+
+func (r *replies) ask(id contracts.ID, a contracts.Attach) {
+	if err := r.conn.Publish(contracts.SubjectAttach(id), contracts.EncodeAttach(a)); err != nil {
 		r.log.Debug().Err(err).Msg("attach not sent")
 	}
 }

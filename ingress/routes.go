@@ -19,6 +19,7 @@ func (in *Ingress) routes() *echo.Echo {
 	e.GET("/readyz", in.readyz)
 
 	e.POST("/api/chat", in.chat)
+	e.POST("/api/chat/*", in.chat)
 	e.GET("/api/chat/:id", in.chatResult)
 	e.DELETE("/api/sessions/:id", in.deleteSession)
 
@@ -28,5 +29,8 @@ func (in *Ingress) routes() *echo.Echo {
 		e.GET("/docs", docs)
 		e.GET("/docs/*", docs)
 	}
+	e.POST(openAIPrefix+"/chat/completions", in.completions)
+	e.GET(openAIPrefix+"/models", in.listModels)
+	e.GET(openAIPrefix+"/models/*", in.oneModel)
 	return e
 }

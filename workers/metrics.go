@@ -32,6 +32,7 @@ type metrics struct {
 	events     [mailbox.Events]prometheus.Counter
 	attempts   prometheus.Counter
 	running    prometheus.Gauge
+	pieces     prometheus.Counter
 	startDelay prometheus.Observer
 	model      map[string]prometheus.Observer
 	answered   prometheus.Observer
@@ -60,6 +61,9 @@ func newMetrics(reg prometheus.Registerer, now func() time.Time) *metrics {
 	})
 	m.running = with.NewGauge(prometheus.GaugeOpts{
 		Name: "moltbot_workers_runs_in_progress", Help: "Messages that are being run at the moment.",
+	})
+	m.pieces = with.NewCounter(prometheus.CounterOpts{
+		Name: "moltbot_workers_stream_pieces_total", Help: "Pieces of answers sent to those who read along.",
 	})
 	m.startDelay = with.NewHistogram(prometheus.HistogramOpts{
 		Name: "moltbot_workers_start_delay_seconds", Buckets: slow(),
@@ -133,6 +137,12 @@ func (m *metrics) begin(t mailbox.Task, accepted time.Time) {
 func (m *metrics) end() {
 	if m != nil {
 		m.running.Dec()
+	}
+}
+
+func (m *metrics) piece() {
+	if m != nil {
+		m.pieces.Inc()
 	}
 }
 

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"context"
 	"slices"
 	"sync"
 
@@ -14,36 +15,52 @@ import (
 // maxAttached is how many may wait for one message beside its first waiter.
 const maxAttached = 16
 
-// replies sends results to waiting ingress processes, and knows who else wants
+// replies sends answers to waiting ingress processes, and knows who else wants
 // the answer of a message that runs here.
 type replies struct {
-	conn *nats.Conn
-	log  zerolog.Logger
-	here func(subject string, reply contracts.Reply) bool // see Options.Here
+	conn      *nats.Conn
+	log       zerolog.Logger
+	sealer    contracts.Sealer                                 // of pieces
+	here      func(subject string, reply contracts.Reply) bool // see Options.Here
+	hereDelta func(subject string, d contracts.Delta) bool     // see Options.HereDelta
+	metrics   *metrics
 
-	mu       sync.Mutex
-	attached map[string][]string // by message id; an entry exists while the message runs
+	mu   sync.Mutex
+	runs map[string]*running // by message id
+}
+
+// running is a message that runs here.
+type running struct {
+	cancel  context.CancelCauseFunc
+	pieces  *pieces  // nil: nobody reads along
+	inboxes []string // that attached
 }
 
 func newReplies(conn *nats.Conn, log zerolog.Logger) *replies {
-	return &replies{conn: conn, log: log, attached: make(map[string][]string)}
+	return &replies{conn: conn, log: log, runs: make(map[string]*running)}
 }
 
 // begin says that id runs here, so that waiters may attach.
-func (r *replies) begin(id string) {
+func (r *replies) begin(id string, run *running) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.attached[id] = nil
+	r.runs[id] = run
 }
 
 // end gives the inboxes that attached while id ran. Who attaches later finds
-// the parked result.
+// the parked result. All pieces are on their way when it returns.
 func (r *replies) end(id string) []string {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	inboxes := r.attached[id]
-	delete(r.attached, id)
-	return inboxes
+	run := r.runs[id]
+	delete(r.runs, id)
+	r.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	if run.pieces != nil {
+		run.pieces.end()
+	}
+	return run.inboxes
 }
 
 // listen takes attach requests until the subscription is drained.
@@ -54,17 +71,27 @@ func (r *replies) listen() (*nats.Subscription, error) {
 			r.log.Debug().Err(err).Msg("attach request ignored")
 			return
 		}
-		r.attach(m.Subject[len(contracts.SubjectsAttach)-1:], a.ReplyTo)
+		if p := r.attach(m.Subject[len(contracts.SubjectsAttach)-1:], a.ReplyTo); p != nil && a.Deltas {
+			p.attach(a.ReplyTo)
+		}
 	})
 }
 
-func (r *replies) attach(id, replyTo string) {
+// attach notes one more inbox for the reply, and gives the pieces that it may have.
+func (r *replies) attach(id, replyTo string) *pieces {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	inboxes, here := r.attached[id]
-	if here && len(inboxes) < maxAttached && !slices.Contains(inboxes, replyTo) {
-		r.attached[id] = append(inboxes, replyTo)
+	run := r.runs[id]
+	if run == nil {
+		return nil
 	}
+	if !slices.Contains(run.inboxes, replyTo) {
+		if len(run.inboxes) >= maxAttached {
+			return nil
+		}
+		run.inboxes = append(run.inboxes, replyTo)
+	}
+	return run.pieces
 }
 
 // send gives the result to every ingress that waits. That nobody takes it is no

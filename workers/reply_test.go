@@ -81,7 +81,7 @@ func TestAttach(t *testing.T) {
 
 	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(0)})) // nothing runs yet
 	p.seen(sub, 1)
-	r.begin(m.ID)
+	r.begin(m.ID, &running{})
 	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(1)}))
 	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(1)}))
 	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: "chat.in.00000000000000000000000000"}))
@@ -102,8 +102,8 @@ func TestAttach(t *testing.T) {
 	}
 	ask(contracts.EncodeAttach(contracts.Attach{ReplyTo: inbox(2)}))
 	p.seen(sub, 7+2*maxAttached)
-	if len(r.attached) != 0 {
-		t.Errorf("left behind: %v", r.attached)
+	if len(r.runs) != 0 {
+		t.Errorf("left behind: %v", r.runs)
 	}
 }
 

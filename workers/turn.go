@@ -48,12 +48,16 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 	}
 	t.metrics.begin(task, m.Accepted)
 	defer t.metrics.end()
-	t.replies.begin(task.ID)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := t.replies.piecesOf(&m, task)
+	t.replies.begin(task.ID, &running{cancel: cancel, pieces: p})
 	defer func() { o.Waiters = t.replies.end(task.ID) }() // also when the completer panics
-	return t.answer(ctx, task, m)
+	o, err = t.answer(ctx, task, m, p)
+	return o, judged(ctx, &m, p, err)
 }
 
-func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message) (mailbox.Outcome, error) {
+func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message, p *pieces) (mailbox.Outcome, error) {
 	turns := t.recall(task)
 	choice, err := t.models.Choose(m)
 	if err != nil {
@@ -63,6 +67,9 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	request, err := t.request(m, choice, turns)
 	if err != nil {
 		return mailbox.Outcome{}, err
+	}
+	if p != nil {
+		request.OnDelta = p.add
 	}
 	began := t.now()
 	call, endModel := t.startModel(ctx, m.Channel)

@@ -105,8 +105,8 @@ func TestWaitersOfARun(t *testing.T) {
 		_, _ = tn.Run(t.Context(), p.task(m))
 		t.Error("no panic")
 	}()
-	if len(tn.replies.attached) != 0 {
-		t.Errorf("left behind: %v", tn.replies.attached)
+	if len(tn.replies.runs) != 0 {
+		t.Errorf("left behind: %v", tn.replies.runs)
 	}
 }
 

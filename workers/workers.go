@@ -36,6 +36,8 @@ type Options struct {
 	// Here takes a reply if subject is the inbox of an ingress in this process,
 	// which spares the way over NATS. Default: there is none.
 	Here func(subject string, reply contracts.Reply) bool
+	// HereDelta is the same for a piece of an answer.
+	HereDelta func(subject string, d contracts.Delta) bool
 	// Consumer finds the consumer of StreamChat, and makes it again where it is missing.
 	Consumer func(context.Context) (jetstream.Consumer, error)
 
@@ -81,7 +83,7 @@ func New(o Options) (*Workers, error) {
 		return nil, errors.New("workers options: Slots and SoftStop must not be negative")
 	}
 	w := &Workers{o: o, replies: newReplies(o.Conn, o.Log)}
-	w.replies.here = o.Here
+	w.replies.here, w.replies.hereDelta, w.replies.sealer = o.Here, o.HereDelta, o.Sealer
 	w.janitor = mailbox.NewJanitor(mailbox.JanitorOptions{
 		Conn: o.Conn, Redis: o.Redis, Log: o.Log, Node: o.Node, Stream: contracts.StreamChat,
 		Consumer: contracts.ConsumerChat, Every: o.PurgeEvery, MaxFinished: o.MaxFinished,
@@ -92,6 +94,7 @@ func New(o Options) (*Workers, error) {
 	mo.Alone = o.Alone
 	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
+	w.replies.metrics = counts
 	run := &turn{
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: o.Models,
 		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts, modelName: o.ModelName,
@@ -121,6 +124,11 @@ func (w *Workers) Run(ctx context.Context) error {
 		return fmt.Errorf("listen for attach requests: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection is closed next anyway
+	cancels, err := w.replies.listenCancel()
+	if err != nil {
+		return fmt.Errorf("listen for cancel requests: %w", err)
+	}
+	defer func() { _ = cancels.Unsubscribe() }()
 	for err := w.janitor.Look(ctx); err != nil && ctx.Err() == nil; err = w.janitor.Look(ctx) {
 		w.o.Log.Warn().Err(err).Msg("the queue or the store is not ready")
 		if _, err := w.o.Consumer(ctx); err != nil {

@@ -111,7 +111,8 @@ func TestAttachWhileRunning(t *testing.T) {
 	workerstest.Eventually(t, "attached", func() bool {
 		w.replies.mu.Lock()
 		defer w.replies.mu.Unlock()
-		return len(w.replies.attached[m.ID]) == 1
+		run := w.replies.runs[m.ID]
+		return run != nil && len(run.inboxes) == 1
 	})
 	close(open)
 	for _, c := range []chan contracts.Reply{got, also} {

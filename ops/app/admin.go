@@ -136,10 +136,10 @@ func MintToken(keys *keyring.Keyring, r contracts.TokenRequest) (contracts.Token
 			return contracts.TokenReply{}, err
 		}
 	}
-	c := keyring.Claims{User: r.User, Scopes: r.Scopes, Rate: rate, Expires: time.Now().AddDate(0, 0, r.Days).Truncate(time.Second)}
+	c := keyring.Claims{User: r.User, Scopes: r.Scopes, Rate: rate, Models: r.Models, Expires: time.Now().AddDate(0, 0, r.Days).Truncate(time.Second)}
 	token, err := keys.Sign(c)
 	if err != nil {
 		return contracts.TokenReply{}, err
 	}
-	return contracts.TokenReply{Token: token, User: r.User, Scopes: r.Scopes, Rate: rate.String(), Expires: c.Expires.UTC()}, nil
+	return contracts.TokenReply{Token: token, User: r.User, Scopes: r.Scopes, Rate: rate.String(), Models: r.Models, Expires: c.Expires.UTC()}, nil
 }

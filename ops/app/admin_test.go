@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,16 @@ func TestMintToken(t *testing.T) {
 	must(t, err)
 	equal(t, "rate", who.Rate, contracts.Rate{PerSecond: 500, Burst: 1000})
 	equal(t, "rate of the answer", got.Rate, "500/1000")
+	if _, err := MintToken(keys, contracts.TokenRequest{User: "u", Days: 2, Scopes: []string{"chat"}, Models: contracts.ModelNames{"a b"}}); err == nil {
+		t.Error("a token for no model")
+	}
+	few, err := MintToken(keys, contracts.TokenRequest{User: "u", Days: 2, Scopes: []string{"chat"}, Models: contracts.ModelNames{"fast", "gpt-*"}})
+	must(t, err)
+	whose, err := verifier{keys}.Verify(few.Token)
+	must(t, err)
+	equal(t, "models", strings.Join(whose.Models, " "), "fast gpt-*")
+	equal(t, "models of the answer", strings.Join(few.Models, " "), "fast gpt-*")
+	equal(t, "models of the other", len(who.Models), 0)
 	equal(t, "user", who.User, "u")
 	equal(t, "scope", who.Scopes[0], "chat")
 	if left := time.Until(got.Expires); left < 47*time.Hour || left > 49*time.Hour {

@@ -17,6 +17,7 @@ import (
 	"moltbot/workers"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
+	"moltbot/workers/model/openai"
 	"moltbot/workers/prompt"
 )
 
@@ -53,7 +54,7 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
+		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, HereDelta: a.takeDelta, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
@@ -95,12 +96,19 @@ func mailboxOptions(c config.Config) mailbox.Options {
 	}
 }
 
+func keysOf(key string) []string {
+	if key == "" {
+		return nil
+	}
+	return []string{key}
+}
+
 func newCompleter(c config.Model, pool config.Pool, slots int) (model.Completer, string, error) {
 	if c.Provider == "demo" {
 		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
 	}
-	m, err := model.NewOpenAI(model.Options{
-		Provider: c.Provider, Model: c.Name, APIKey: c.APIKey, Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
+	m, err := openai.New(openai.Options{
+		Provider: c.Provider, Model: c.Name, Keys: keysOf(c.APIKey), Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
 		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
 		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
 		KeepIdle: cmp.Or(pool.MaxSize, slots), IdleTimeout: pool.IdleTimeout, MaxLifetime: pool.MaxLifetime,
@@ -141,11 +149,16 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	models, err := newFixedModels(c.Model.Model, !a.has(RoleWorkers))
+	if err != nil {
+		return err
+	}
 	a.ingress, err = ingress.New(ingress.Options{
 		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
+		Models: models, MaxOpenAIBody: c.HTTP.MaxOpenAIBody, OpenAICap: c.Reply.OpenAICap,
 		Admin: admin, Docs: docs, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
-		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
+		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap, StreamCap: c.Reply.StreamCap, Abandoner: a.store,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,
 		Metrics: a.registerer(), Traces: a.tracerProvider(),
@@ -162,6 +175,11 @@ func groupCommit(c config.Config) bool {
 // takeReply hands a reply to the ingress of this process, which is opened later.
 func (a *App) takeReply(subject string, reply contracts.Reply) bool {
 	return a.ingress != nil && a.ingress.Take(subject, reply)
+}
+
+// takeDelta does the same with a piece of an answer.
+func (a *App) takeDelta(subject string, d contracts.Delta) bool {
+	return a.ingress != nil && a.ingress.TakeDelta(subject, d)
 }
 
 // repair is called when a publish found no stream.
@@ -186,7 +204,7 @@ func (v verifier) Verify(token string) (ingress.Identity, error) {
 	if err != nil {
 		return ingress.Identity{}, err
 	}
-	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate}, nil
+	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate, Models: c.Models}, nil
 }
 
 func networks(cidrs []string) ([]*net.IPNet, error) {

@@ -25,7 +25,7 @@ type topology struct {
 }
 
 const (
-	maxMessage  = 256 << 10 // bytes; the stream's limit of one message
+	maxMessage  = 1 << 20 // bytes; the stream's limit of one message (ops/docs/adr/0005)
 	deadLetters = 30 * 24 * time.Hour
 )
 

@@ -80,7 +80,7 @@ func TestEnsureCreates(t *testing.T) {
 	equal(t, "messages", c.MaxMsgs, 1250)
 	equal(t, "messages per subject", c.MaxMsgsPerSubject, 10)
 	equal(t, "bytes", c.MaxBytes, conf.Queue.MaxBytes)
-	equal(t, "bytes of a message", c.MaxMsgSize, 256<<10)
+	equal(t, "bytes of a message", c.MaxMsgSize, 1<<20)
 	equal(t, "age", c.MaxAge, 0)
 	equal(t, "duplicates", c.Duplicates, conf.Queue.Duplicates)
 	equal(t, "direct", c.AllowDirect, true)
@@ -113,9 +113,19 @@ func TestChatRefusesWhatDoesNotFit(t *testing.T) {
 		t.Error("a conversation that is full takes one more")
 	}
 	equal(t, "first message", streamInfo(t, top, contracts.StreamChat).State.FirstSeq, first.Sequence)
-	if _, err := top.js.Publish(t.Context(), contracts.SubjectChat("other"), make([]byte, 256<<10+1)); err == nil {
+	if _, err := top.js.Publish(t.Context(), contracts.SubjectChat("other"), make([]byte, 1<<20+1)); err == nil {
 		t.Error("a message over the limit is taken")
 	}
+}
+
+// What ingress accepts at most leaves room for the envelope of a dead letter.
+func TestDeadLetterOfALargeMessage(t *testing.T) {
+	top, _ := ensured(t, config.Default())
+	large := make([]byte, 1<<20-16<<10+2<<10) // the parts of a message, and what is put around them
+	data, err := contracts.EncodeDead(contracts.Dead{ID: "raw", Detail: make([]byte, 4<<10), Original: large})
+	must(t, err)
+	_, err = top.js.Publish(t.Context(), contracts.SubjectDead("workers"), data)
+	must(t, err)
 }
 
 func TestEnsureTwiceChangesNothing(t *testing.T) {

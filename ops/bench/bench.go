@@ -24,7 +24,8 @@ type Options struct {
 	Executable string
 	// Scenarios, see Names. Default: floor and chat; with Against: none.
 	Scenarios []string
-	// Callers of the closed loop, one measurement for each. Default: 64.
+	// Callers of the closed loop, or clients of the scenario stream, one measurement
+	// for each. Default: 64; stream: 200.
 	Callers []int
 	// Loop is closed, open or both. Default: both.
 	Loop string
@@ -43,7 +44,7 @@ type Options struct {
 	// Default: os.
 	Durability []string
 	// Requests and ModelTime are for the scenarios with a slow model; the time is
-	// 5s for waiting and 500ms for scale by default. Default: 10000.
+	// 5s for waiting, 500ms for scale and 10s for stream by default. Default: 10000.
 	Requests  int
 	ModelTime time.Duration
 	// Against is a server that is not ours, Model and Key what it wants to hear.
@@ -56,6 +57,8 @@ type Options struct {
 	Progress io.Writer
 	// Version is moltbot's, for the report.
 	Version string
+
+	readers []int // of the scenario stream
 }
 
 // OpenShare is the part of the throughput at which latencies are taken: near
@@ -77,8 +80,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Against != "" {
 		o.Scenarios = append(slices.Clone(o.Scenarios), against)
 	}
+	o.readers = o.Callers
 	if len(o.Callers) == 0 {
-		o.Callers = []int{64}
+		o.Callers, o.readers = []int{64}, []int{streamCallers}
 	}
 	if len(o.Durability) == 0 {
 		o.Durability = []string{embedded.DurabilityOS}
@@ -177,6 +181,8 @@ func (o Options) expand(scenario, durability string, callers, run int) []turn {
 		if !first {
 			return nil
 		}
+	case Stream:
+		k.Callers = o.readers[slices.Index(o.Callers, callers)]
 	case Scale:
 		if !first {
 			return nil

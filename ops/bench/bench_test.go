@@ -126,6 +126,18 @@ func TestChatAnswersAreJudged(t *testing.T) {
 	}
 }
 
+func TestCompletionsAreAsked(t *testing.T) {
+	c := &completionTarget{}
+	c.login("t0ken")
+	var q fasthttp.Request
+	c.Init(&q)
+	c.Prepare(&q, 7)
+	if string(q.Body()) != `{"model":"demo","messages":[{"role":"user","content":"this is message number 7 of the bench"}]}` ||
+		string(q.Header.Peek("Authorization")) != "Bearer t0ken" || string(q.Header.RequestURI()) != "/v1/chat/completions" {
+		t.Errorf("%s\n%s", q.Header.String(), q.Body())
+	}
+}
+
 func TestForeignAnswersAreJudged(t *testing.T) {
 	c := &openAITarget{host: "h", path: "/v1/chat/completions", model: "m", key: "s3cret"}
 	var q fasthttp.Request

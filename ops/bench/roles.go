@@ -19,6 +19,7 @@ import (
 type roles struct {
 	ingress, workers, slots int
 	model                   time.Duration
+	tokens                  int // of an answer that is streamed; 0: none is
 }
 
 var (
@@ -43,7 +44,7 @@ func (b *bench) populate(ctx context.Context, s *stand, t turn, r roles) error {
 	if err != nil {
 		return err
 	}
-	answers, err := b.start(ctx, s, "model", modelLine, "bench-model", "--takes", r.model.String())
+	answers, err := b.start(ctx, s, "model", modelLine, "bench-model", "--takes", r.model.String(), "--tokens", strconv.Itoa(r.tokens))
 	if err != nil {
 		return err
 	}
@@ -91,10 +92,10 @@ redis: {url: %q}
 http: {rate_limit: %q, max_waiting: %d}
 workers: {slots: %d}
 queue: {max_ack_pending: %d}
-model: {model_provider: bench, model: slow, endpoint: %q, api_key: none, stream: false}
+model: {model_provider: bench, model: slow, endpoint: %q, api_key: none, stream: %t}
 log: {level: warn, format: json}
 `, filepath.Join(dir, "data"), filepath.Join(dir, "keys"), t.Durability, nats, redis, unlimited, 2*b.o.Requests+1000,
-		r.slots, max(20_000, 2*r.slots*r.workers), model)
+		r.slots, max(20_000, 2*r.slots*r.workers), model, r.tokens > 0)
 }
 
 // keys makes the keys that all roles share, and a token.

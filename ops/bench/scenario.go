@@ -13,15 +13,17 @@ const (
 	Health  = "health"  // POST /api/health
 	Floor   = "floor"   // the bare pipeline
 	Chat    = "chat"    // POST /api/chat, demo model
+	OpenAI  = "openai"  // POST /v1/chat/completions, demo model
 	Waiting = "waiting" // many requests that wait for a slow model
 	Scale   = "scale"   // throughput of 2, 4 and 8 worker processes
+	Stream  = "stream"  // clients that read answers while a slow model makes them
 	Idle    = "idle"    // no load
 
 	against = "against" // a server that the user names
 )
 
 // Names lists the scenarios.
-func Names() []string { return []string{Health, Floor, Chat, Waiting, Scale, Idle} }
+func Names() []string { return []string{Health, Floor, Chat, OpenAI, Waiting, Scale, Stream, Idle} }
 
 const (
 	startWait      = 30 * time.Second
@@ -35,6 +37,8 @@ func (b *bench) measure(ctx context.Context, t turn) ([]report.Row, error) {
 		return b.waiting(ctx, t)
 	case Scale:
 		return b.scale(ctx, t)
+	case Stream:
+		return b.streams(ctx, t)
 	case Idle:
 		return b.idle(ctx, t)
 	}
@@ -53,6 +57,8 @@ func (b *bench) stand(ctx context.Context, t turn) (*stand, error) {
 		return b.up(ctx, t, healthTarget{})
 	case Chat:
 		return b.up(ctx, t, &chatTarget{sessions: sessions(t.Callers)})
+	case OpenAI:
+		return b.up(ctx, t, &completionTarget{})
 	case Floor:
 		return b.floor(ctx, t)
 	case against:

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"moltbot/ops/bench/load"
 	"moltbot/ops/bench/report"
 	"moltbot/ops/embedded"
 )
@@ -79,6 +80,13 @@ func TestLoadedScenarios(t *testing.T) {
 	}
 }
 
+func TestOpenAI(t *testing.T) {
+	r := measured(t, quick(t, OpenAI))
+	if len(r.Rows) != 2 || r.Rows[0].Requests == 0 || r.Rows[1].Requests == 0 || r.Rows[0].RSS["up"] == 0 {
+		t.Errorf("%+v", r.Rows)
+	}
+}
+
 func TestHealth(t *testing.T) {
 	r := measured(t, quick(t, Health))
 	if len(r.Rows) != 2 || r.Rows[0].Requests == 0 || r.Rows[1].Requests == 0 {
@@ -99,6 +107,41 @@ func TestWaiting(t *testing.T) {
 	}
 	if !strings.Contains(row.Note, " 2 workers ") {
 		t.Error(row.Note)
+	}
+}
+
+func TestStream(t *testing.T) {
+	o := quick(t, Stream)
+	o.ModelTime = time.Second
+	r := measured(t, o)
+	if row := r.Rows[0]; len(r.Rows) != 1 || row.Callers != 8 || row.Requests != 8 || row.Latency.P50 <= 0 || row.Latency.P50 > 900 ||
+		row.RSS["ingress"] == 0 || !strings.Contains(row.Note, "8 of 8 streams whole") {
+		t.Errorf("%+v", row)
+	}
+}
+
+// A stream counts only where it showed what the model sent, all of it and nothing else.
+func TestBrokenStreams(t *testing.T) {
+	r := newReaders(&stand{addresses: []string{"x"}}, 1, &load.Live{})
+	delta := func(text string) string { return "event: delta\ndata: {\"text\":\"" + text + "\"}\n\n" }
+	done := func(text string) string { return "event: done\ndata: {\"reply\":\"" + text + "\"}\n\n" }
+	text := "t1 " + r.want
+	for name, c := range map[string]struct{ body, fault string }{
+		"good":    {":\n\n" + delta("t1 word1 ") + delta(strings.TrimPrefix(r.want, "word1 ")) + done(text), ""},
+		"less":    {delta("t1 word1 ") + done(text), faultText},
+		"twice":   {delta(text) + delta("word1 ") + done(text), faultText},
+		"other":   {delta(text) + done(text+"x"), faultText},
+		"cut":     {delta(text), faultEnd},
+		"reset":   {delta("t1 ") + "event: reset\ndata: {}\n\n", "reset"},
+		"no JSON": {"event: delta\ndata: x\n\n", faultText},
+	} {
+		s, fault := r.follow(strings.NewReader(c.body))
+		if fault == "" {
+			fault = r.judge(s)
+		}
+		if fault != c.fault {
+			t.Errorf("%s: %q, want %q", name, fault, c.fault)
+		}
 	}
 }
 

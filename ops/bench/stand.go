@@ -114,8 +114,8 @@ func (b *bench) up(ctx context.Context, t turn, target load.Target) (*stand, err
 		return nil, s.close(err)
 	}
 	s.addresses, s.target = found[1:2], target
-	if c, is := target.(*chatTarget); is {
-		c.token = found[2]
+	if c, is := target.(interface{ login(token string) }); is {
+		c.login(found[2])
 	}
 	s.watch(b)
 	return s, nil

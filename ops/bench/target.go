@@ -44,6 +44,8 @@ type chatTarget struct {
 	token    string // the floor wants none
 }
 
+func (t *chatTarget) login(token string) { t.token = token }
+
 func (t *chatTarget) Init(r *fasthttp.Request) {
 	post(r, "/api/chat")
 	if t.token != "" {
@@ -77,6 +79,20 @@ func (t *chatTarget) Judge(r *fasthttp.Response, n uint64) string {
 		return faultOther
 	}
 	return ""
+}
+
+// completionTarget asks the same of our own /v1, where each request is a
+// conversation of its own.
+type completionTarget struct{ chatTarget }
+
+func (t *completionTarget) Init(r *fasthttp.Request) {
+	t.chatTarget.Init(r)
+	post(r, "/v1/chat/completions")
+}
+
+func (t *completionTarget) Prepare(r *fasthttp.Request, n uint64) {
+	b := append(make([]byte, 0, 128), `{"model":"demo","messages":[{"role":"user","content":"`...)
+	r.SetBodyRaw(append(appendMessage(b, n), `"}]}`...))
 }
 
 // openAITarget asks any server that speaks OpenAI's chat completions.

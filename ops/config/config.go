@@ -93,6 +93,8 @@ type Session struct {
 // Reply says how long answers are waited for and kept.
 type Reply struct {
 	Cap       time.Duration `koanf:"cap" doc:"Longest time the server lets a request wait before it answers 202."`
+	OpenAICap time.Duration `koanf:"openai_cap" doc:"Longest time a request to /v1 waits, where there is no 202 and the answer is 504 then."`
+	StreamCap time.Duration `koanf:"stream_cap" doc:"Longest time a client may read an answer while it is made."`
 	ResultTTL time.Duration `koanf:"result_ttl" doc:"How long an answer can be fetched; also the window of Idempotency-Key."`
 	DoneTTL   time.Duration `koanf:"done_ttl" doc:"How long a finished message id is remembered; at least reply.result_ttl."`
 }
@@ -100,7 +102,8 @@ type Reply struct {
 // HTTP holds the limits of the public server.
 type HTTP struct {
 	MaxBody        int64         `koanf:"max_body" doc:"Largest request body, in bytes."`
-	MaxChars       int           `koanf:"max_chars" doc:"Longest message text, in characters."`
+	MaxOpenAIBody  int64         `koanf:"max_openai_body" doc:"Largest request body of /v1, in bytes; at most 983040, which is what the queue takes."`
+	MaxChars       int           `koanf:"max_chars" doc:"Longest message text of /api/chat, in characters."`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"Time a client has to send its headers."`
 	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send the whole request; at least http.header_timeout."`
 	MaxHeader      int           `koanf:"max_header" doc:"Largest request header, in bytes."`
@@ -161,9 +164,9 @@ func Default() Config {
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
 		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200},
-		Reply:   Reply{Cap: 55 * time.Second, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
+		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, StreamCap: 10 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
 		HTTP: HTTP{
-			MaxBody: 65_536, MaxChars: 2048, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 			MaxHeader: 16_384, RateLimit: "10/20", MaxWaiting: 20_000,
 		},
 		Model:   Models{Model: DefaultModel()},
@@ -172,6 +175,9 @@ func Default() Config {
 		Trace:   Trace{Sample: 1},
 	}
 }
+
+// maxOpenAIBody leaves 64 KiB of a NATS message for what is put around a body.
+const maxOpenAIBody = 983_040
 
 // DefaultModel is the model of a process that is told nothing.
 func DefaultModel() Model {

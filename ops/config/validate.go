@@ -212,6 +212,8 @@ func (f *findings) limits(c Config) {
 	f.want(c.HTTP.ReadTimeout >= c.HTTP.HeaderTimeout,
 		fmt.Sprintf("(%s) must be at least http.header_timeout (%s)", show(c.HTTP.ReadTimeout), show(c.HTTP.HeaderTimeout)),
 		"http.read_timeout", "http.header_timeout")
+	f.want(c.HTTP.MaxOpenAIBody <= maxOpenAIBody,
+		fmt.Sprintf("(%d) must be at most %d: a message of the queue has no room for more", c.HTTP.MaxOpenAIBody, maxOpenAIBody), "http.max_openai_body")
 	_, err := c.HTTP.Rate()
 	f.want(err == nil, rateText, "http.rate_limit")
 	f.want(oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"),

@@ -26,7 +26,7 @@ import (
 func TestTokenRoundTrip(t *testing.T) {
 	dir := newDir(t)
 	k := open(t, dir)
-	in := Claims{User: "dingtalk:user-1@a.b_C", Scopes: []string{ScopeChat, ScopeAdmin}, Expires: noon.Add(365 * 24 * time.Hour), ID: "j1", Issued: noon.Add(-time.Hour), Rate: contracts.Rate{PerSecond: 500, Burst: 1000}}
+	in := Claims{User: "dingtalk:user-1@a.b_C", Scopes: []string{ScopeChat, ScopeAdmin}, Expires: noon.Add(365 * 24 * time.Hour), ID: "j1", Issued: noon.Add(-time.Hour), Rate: contracts.Rate{PerSecond: 500, Burst: 1000}, Models: contracts.ModelNames{"fast", "gpt-*"}}
 	token, err := k.Sign(in)
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +55,7 @@ func TestSignRefuses(t *testing.T) {
 	good := Claims{User: "u", Scopes: []string{ScopeChat}, Expires: noon.Add(time.Hour)}
 	for name, change := range map[string]func(*Claims){
 		"rate too high":   func(c *Claims) { c.Rate = contracts.Rate{PerSecond: 1e7, Burst: 1} },
+		"no model name":   func(c *Claims) { c.Models = contracts.ModelNames{""} },
 		"rate no burst":   func(c *Claims) { c.Rate = contracts.Rate{PerSecond: 1} },
 		"no user":         func(c *Claims) { c.User = "" },
 		"long user":       func(c *Claims) { c.User = strings.Repeat("u", 65) },
@@ -341,6 +342,22 @@ func TestRateClaim(t *testing.T) {
 	for _, claim := range []any{"fast", "1e9/1", "0/0", "10/20 ", 10, object{}, []string{"10/20"}, true} {
 		if c, err := f.k.Verify(f.token(nil, object{"rate": claim})); !errors.Is(err, ErrToken) {
 			t.Errorf("rate %v = %+v, %v", claim, c, err)
+		}
+	}
+}
+
+// The same holds for models: to pass them over would let the caller use all.
+func TestModelsClaim(t *testing.T) {
+	f := newForger(t)
+	for claim, want := range map[string]any{"some": []string{"fast", "gpt-*"}, "none": nil} {
+		c, err := f.k.Verify(f.token(nil, object{"models": want}))
+		if err != nil || c.Models.Allow("slow") != (want == nil) || !c.Models.Allow("fast") {
+			t.Errorf("%s: %+v, %v", claim, c, err)
+		}
+	}
+	for _, claim := range []any{"fast", []string{}, []string{""}, []string{"a b"}, []string{"*a"}, []int{1}, object{}, true} {
+		if c, err := f.k.Verify(f.token(nil, object{"models": claim})); !errors.Is(err, ErrToken) {
+			t.Errorf("models %v = %+v, %v", claim, c, err)
 		}
 	}
 }

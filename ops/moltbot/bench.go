@@ -23,9 +23,9 @@ import (
 const benchKey = "MOLTBOT_BENCH_API_KEY"
 
 type benchCmd struct {
-	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, waiting, scale or idle. Default: floor chat."`
+	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, openai, waiting, scale, stream or idle. Default: floor chat."`
 
-	Callers     []int         `default:"64" help:"Callers of the closed loop; several with commas are measured one by one."`
+	Callers     []int         `placeholder:"N,..." help:"Callers of the closed loop, or clients of stream; several with commas are measured one by one (default: 64, in stream 200)."`
 	Loop        string        `default:"both" enum:"closed,open,both" help:"closed finds the throughput, open the latencies at a given rate."`
 	Rate        float64       `placeholder:"N" help:"Arrivals per second in the open loop (default: 70 % of the throughput found)."`
 	MaxInFlight int           `default:"4096" help:"Most requests in flight in the open loop; arrivals beyond are counted as errors."`
@@ -33,9 +33,9 @@ type benchCmd struct {
 	Warmup      time.Duration `default:"2s" help:"Time before it, under the same load."`
 	Runs        int           `default:"1" help:"Repetitions, in turns; medians and spread are reported."`
 	Durability  []string      `default:"os" help:"os, fsync, or both with a comma between."`
-	Slots       int           `default:"128" help:"Messages worked on at the same time, floor and chat."`
+	Slots       int           `default:"128" help:"Messages worked on at the same time, floor, chat and openai."`
 	Requests    int           `default:"10000" help:"Requests of the scenario waiting."`
-	ModelTime   time.Duration `placeholder:"TIME" help:"How long the model takes (default: 5s in waiting, 500ms in scale)."`
+	ModelTime   time.Duration `placeholder:"TIME" help:"How long the model takes (default: 5s in waiting, 500ms in scale, 10s in stream)."`
 
 	Against         string `placeholder:"URL" help:"Measure another OpenAI-compatible server: POST URL/v1/chat/completions. Its key is read from MOLTBOT_BENCH_API_KEY."`
 	Model           string `placeholder:"NAME" help:"Model to ask for with --against."`
@@ -143,7 +143,8 @@ func (b *benchBackendCmd) Run(ctx context.Context, out *console) error {
 }
 
 type benchModelCmd struct {
-	Takes time.Duration `default:"1s"`
+	Takes  time.Duration `default:"1s"`
+	Tokens int           `default:"0"`
 }
 
 // Run serves a slow model.
@@ -151,7 +152,7 @@ func (m *benchModelCmd) Run(ctx context.Context, out *console) error {
 	ctx, stop := attended(ctx)
 	defer stop()
 	return outside.RunModel(ctx, outside.ModelOptions{
-		Takes: m.Takes, Ready: func(url string) { fmt.Fprintf(out.out, "model %s\n", url) },
+		Takes: m.Takes, Tokens: m.Tokens, Ready: func(url string) { fmt.Fprintf(out.out, "model %s\n", url) },
 	})
 }
 

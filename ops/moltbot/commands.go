@@ -24,6 +24,7 @@ type tokenCmd struct {
 	User    string   `short:"u" required:"" placeholder:"USER" help:"Whom it speaks for."`
 	Scope   []string `default:"chat" help:"chat, admin, or both with a comma between."`
 	Rate    string   `placeholder:"10/20|off" help:"Requests per second and burst of this user, instead of http.rate_limit."`
+	Models  []string `placeholder:"NAME,..." help:"Models this user may name; a name ending in * stands for all that begin so. Default: every model."`
 	DataDir string   `name:"data-dir" placeholder:"DIR" help:"Data directory whose keys sign it."`
 	JSON    bool     `help:"Print JSON."`
 }
@@ -34,7 +35,7 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if err != nil {
 		return err
 	}
-	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope, Rate: t.Rate}
+	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope, Rate: t.Rate, Models: t.Models}
 	reply, err := mint(ctx, conf, ask)
 	if err != nil {
 		return fmt.Errorf("make a token: %w", err)
@@ -43,11 +44,14 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 		return printJSON(out.out, reply)
 	}
 	fmt.Fprintln(out.out, reply.Token)
-	rate := ""
+	limits := ""
 	if reply.Rate != "" {
-		rate = ", rate " + reply.Rate
+		limits = ", rate " + reply.Rate
 	}
-	fmt.Fprintf(out.err, "user %s, scope %s%s, expires %s\n", reply.User, strings.Join(reply.Scopes, " "), rate, reply.Expires.Format(time.DateOnly))
+	if len(reply.Models) > 0 {
+		limits += ", models " + strings.Join(reply.Models, " ")
+	}
+	fmt.Fprintf(out.err, "user %s, scope %s%s, expires %s\n", reply.User, strings.Join(reply.Scopes, " "), limits, reply.Expires.Format(time.DateOnly))
 	return nil
 }
 

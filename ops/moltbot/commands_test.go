@@ -65,6 +65,7 @@ func TestTokenRefusals(t *testing.T) {
 		{"-u a --scope root", `"root" is neither chat nor admin`},
 		{"-u a/b", "user must be"},
 		{"-u a --rate fast", "like 10/20"},
+		{"-u a --models a*b", "neither the name of a model"},
 		{"-u a --rate 0/1", "the rate must be from 0.01 to 1000000"},
 		{"-u a --rate 1/1000001", "the burst must be from 1 to 1000000"},
 	} {

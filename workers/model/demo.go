@@ -20,12 +20,9 @@ type Demo struct {
 
 // Complete describes the prompt it was given.
 func (d Demo) Complete(ctx context.Context, r Request) (Answer, error) {
-	if err := d.think(ctx); err != nil {
-		return Answer{}, fmt.Errorf("ask the demo model: %w", err)
-	}
 	text := demoText(r.Messages)
-	if r.OnDelta != nil {
-		r.OnDelta(text)
+	if err := d.say(ctx, text, r.OnDelta); err != nil {
+		return Answer{}, fmt.Errorf("ask the demo model: %w", err)
 	}
 	tokens := estimate(text) // the demo has no tokenizer but this
 	return Answer{
@@ -34,11 +31,41 @@ func (d Demo) Complete(ctx context.Context, r Request) (Answer, error) {
 	}, nil
 }
 
-func (d Demo) think(ctx context.Context) error {
-	if d.Delay <= 0 {
+// say takes Delay for the text: before it, or spread over its words for somebody
+// who reads along.
+func (d Demo) say(ctx context.Context, text string, onDelta func(string)) error {
+	if onDelta == nil {
+		return pause(ctx, d.Delay)
+	}
+	said := words(text)
+	for _, word := range said {
+		if err := pause(ctx, d.Delay/time.Duration(len(said))); err != nil {
+			return err
+		}
+		onDelta(word)
+	}
+	return nil
+}
+
+// words cuts a text behind its spaces and before its Han characters.
+func words(text string) []string {
+	var out []string
+	from, behind := 0, false
+	for i, r := range text {
+		if (behind || unicode.Is(unicode.Han, r)) && i > from {
+			out = append(out, text[from:i])
+			from = i
+		}
+		behind = r == ' '
+	}
+	return append(out, text[from:])
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(d.Delay)
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -29,14 +29,15 @@ type Options struct {
 	Redis  redis.UniversalClient // required
 	Sealer contracts.Sealer      // required
 
-	ResultTTL time.Duration // of an idempotency record; default 1h
+	ResultTTL time.Duration // of a result and an idempotency record; default 1h
 	BoxTTL    time.Duration // default 24h
+	DoneTTL   time.Duration // of a done marker; default 24h
 }
 
 // Store reads and writes sessions. It is safe for concurrent use.
 type Store struct {
-	o            Options
-	claim, reset *redis.Script
+	o                     Options
+	claim, reset, abandon *redis.Script
 }
 
 // New gives a Store over o.
@@ -47,7 +48,12 @@ func New(o Options) *Store {
 	if o.BoxTTL == 0 {
 		o.BoxTTL = 24 * time.Hour
 	}
-	return &Store{o: o, claim: redis.NewScript(claimLua), reset: redis.NewScript(resetLua)}
+	if o.DoneTTL == 0 {
+		o.DoneTTL = 24 * time.Hour
+	}
+	return &Store{
+		o: o, claim: redis.NewScript(claimLua), reset: redis.NewScript(resetLua), abandon: redis.NewScript(abandonLua),
+	}
 }
 
 // SealTurn gives a turn as it is appended to the session.

@@ -147,7 +147,7 @@ func ChatStream(q Queue) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: contracts.StreamChat, Subjects: []string{contracts.SubjectsChat}, Retention: jetstream.LimitsPolicy,
 		Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: -1,
-		MaxMsgSize: 256 << 10, Duplicates: 2 * time.Minute, AllowDirect: true, AllowAtomicPublish: true,
+		MaxMsgSize: 1 << 20, Duplicates: 2 * time.Minute, AllowDirect: true, AllowAtomicPublish: true,
 	}
 	if q.MaxPerSubject > 0 {
 		c.MaxMsgsPerSubject, c.DiscardNewPerSubject = q.MaxPerSubject, true

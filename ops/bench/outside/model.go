@@ -16,6 +16,8 @@ import (
 type ModelOptions struct {
 	// Takes is how long each answer takes.
 	Takes time.Duration
+	// Tokens is how many an answer has that is streamed. Default: none is.
+	Tokens int
 	// Ready is called with the base URL. Required.
 	Ready func(url string)
 }
@@ -30,7 +32,7 @@ func RunModel(ctx context.Context, o ModelOptions) error {
 	}
 	s := &fasthttp.Server{
 		NoDefaultServerHeader: true, NoDefaultDate: true, Concurrency: 1 << 20,
-		Handler: func(c *fasthttp.RequestCtx) { complete(ctx, c, o.Takes) },
+		Handler: func(c *fasthttp.RequestCtx) { complete(ctx, c, &o) },
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
@@ -72,7 +74,7 @@ type (
 	}
 )
 
-func complete(ctx context.Context, c *fasthttp.RequestCtx, takes time.Duration) {
+func complete(ctx context.Context, c *fasthttp.RequestCtx, o *ModelOptions) {
 	if !strings.HasSuffix(string(c.Path()), "/chat/completions") {
 		c.SetStatusCode(fasthttp.StatusNotFound)
 		return
@@ -82,11 +84,15 @@ func complete(ctx context.Context, c *fasthttp.RequestCtx, takes time.Duration) 
 		Stream   bool      `json:"stream"`
 		Messages []message `json:"messages"`
 	}
-	if json.Unmarshal(c.PostBody(), &ask) != nil || len(ask.Messages) == 0 || ask.Stream {
+	if json.Unmarshal(c.PostBody(), &ask) != nil || len(ask.Messages) == 0 || ask.Stream && o.Tokens == 0 {
 		c.SetStatusCode(fasthttp.StatusBadRequest)
 		return
 	}
-	timer := time.NewTimer(takes)
+	if ask.Stream {
+		stream(ctx, c, o)
+		return
+	}
+	timer := time.NewTimer(o.Takes)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -61,6 +61,40 @@ func TestModelTakesItsTimeAndQuotes(t *testing.T) {
 	}
 }
 
+// A streamed answer says when it began, takes its time and can be checked.
+func TestModelStreams(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ready, done := make(chan string, 1), make(chan error, 1)
+	const takes = 40 * time.Millisecond
+	go func() {
+		done <- RunModel(ctx, ModelOptions{Takes: takes, Tokens: 4, Ready: func(url string) { ready <- url }})
+	}()
+	url := <-ready
+	began := time.Now()
+	complain(t, url+"/chat/completions", `{"stream":true,"messages":[{"content":"hello"}]}`, 200, `{"content":"word3 "},"finish_reason":null}]}
+
+data: {"id":"bench","object":"chat.completion.chunk","model":"slow","choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}]}
+
+data: [DONE]
+`)
+	if took := time.Since(began); took < takes/2 {
+		t.Errorf("it took %s", took)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if at, rest, ok := SentAt("t1700000000000000001 word1 word2 "); !ok || rest != Streamed(3) || at.UnixNano() != 1700000000000000001 {
+		t.Errorf("%v %q %v", at, rest, ok)
+	}
+	for _, s := range []string{"", "t", "17 x", "tx y", "t17"} {
+		if _, _, ok := SentAt(s); ok {
+			t.Errorf("%q has a stamp", s)
+		}
+	}
+}
+
 func TestBackend(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if _, err := exec.LookPath("valkey-server"); err != nil {
