@@ -112,6 +112,25 @@ func (a *App) watchCap(read func() model.CapState) {
 	}, func() float64 { return float64(read().Failures) })
 }
 
+// watchModels shows which table of models is in force here.
+func (a *App) watchModels() {
+	if a.watch.registry == nil {
+		return
+	}
+	with := promauto.With(a.watch.registry)
+	with.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "moltbot_model_table_revision", Help: "Revision of the table of models that is in force in this process; 0: that of its own configuration.",
+	}, func() float64 { return float64(a.models.Router().Revision) })
+	with.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "moltbot_model_table_refused", Help: "1 while this process does not take a newer table, or what its configuration says.",
+	}, func() float64 {
+		if s := a.models.status(); s.Refused != 0 || s.Mistake != "" {
+			return 1
+		}
+		return 0
+	})
+}
+
 // registerer is nil, and not a typed nil, where metrics are off.
 func (a *App) registerer() prometheus.Registerer {
 	if a.watch.registry == nil {

@@ -50,6 +50,9 @@ func (a *App) prepareOnce(ctx context.Context) error {
 	if err := a.topology.ensure(ctx); err != nil {
 		return err
 	}
+	if err := a.prepareModels(ctx); err != nil {
+		return err
+	}
 	if err := a.rdb.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
@@ -59,6 +62,24 @@ func (a *App) prepareOnce(ctx context.Context) error {
 	warning, err := checkRedis(ctx, a.rdb, a.o.Config.Durability)
 	if err == nil && warning != "" {
 		a.o.Log.Warn().Msg(warning)
+	}
+	return err
+}
+
+// prepareModels puts the table of the configuration into the bucket before any
+// message is answered, if it belongs there.
+func (a *App) prepareModels(ctx context.Context) error {
+	if a.workers == nil {
+		return nil // it knows no providers
+	}
+	why := atStart
+	if a.nats != nil {
+		why = atStartUp
+	}
+	err := a.topology.importModels(ctx, a.models.configured(), why)
+	if errors.Is(err, errUnreadable) {
+		a.o.Log.Error().Err(err).Msg("models of the configuration answer until an operator replaces the table")
+		return nil
 	}
 	return err
 }

@@ -28,9 +28,12 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	c := a.o.Config
-	a.topology, err = newTopology(nc, c, a.o.Log)
-	if err != nil || !a.has(RoleWorkers) {
+	if a.topology, err = newTopology(nc, c, a.o.Log); err != nil {
 		return err
+	}
+	a.follower = newFollower(a.topology, a.o.Log)
+	if !a.has(RoleWorkers) {
+		return a.openModels(nil)
 	}
 	completer, name, err := newCompleter(c.Model.Model, c.Pool, c.Workers.Slots)
 	if err != nil {
@@ -61,9 +64,18 @@ func (a *App) openWorkers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.follower = newFollower(a.topology, a.o.Log)
-	a.follower.add(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
+	a.follower.addPool(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
 	return a.answerRoll(nc)
+}
+
+// openModels begins with the table of the configuration, and follows the bucket.
+func (a *App) openModels(chain answerers) (err error) {
+	if a.models, err = newModels(saidBy(a.o.Config), chain, a.o.Log); err != nil {
+		return fmt.Errorf("models: %w", err)
+	}
+	a.follower.add(contracts.KeyModels, a.models.take)
+	a.watchModels()
+	return nil
 }
 
 // capModel shares the calls of the model with all other processes, where they
