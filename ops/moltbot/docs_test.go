@@ -75,7 +75,7 @@ func TestExamplesLoad(t *testing.T) {
 	if len(models) != 1 {
 		t.Fatalf("%d model files in the README", len(models))
 	}
-	m, err := config.LoadModel(configFile(t, models[0]))
+	m, err := config.LoadModels(configFile(t, models[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
