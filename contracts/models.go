@@ -37,7 +37,9 @@ type ModelsNode struct {
 }
 
 // Follows reports whether n has the table of this revision, or a newer one.
-func (n ModelsNode) Follows(revision int64) bool { return n.Models != nil && n.Models.Revision >= revision }
+func (n ModelsNode) Follows(revision int64) bool {
+	return n.Models != nil && n.Models.Revision >= revision
+}
 
 // ModelRequest is the body of PUT /admin/model: a whole table, or what is to
 // change of the one that holds.

@@ -53,11 +53,11 @@ type ModelEntry struct {
 
 // Limits of a table.
 const (
-	MaxModels        = 256
-	maxRoutes        = 256
-	maxPattern       = 512
-	maxFallback      = 8
-	MaxTable     = 256 << 10 // bytes of an encoded table
+	MaxModels   = 256
+	maxRoutes   = 256
+	maxPattern  = 512
+	maxFallback = 8
+	MaxTable    = 256 << 10 // bytes of an encoded table
 )
 
 var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$`)

@@ -32,11 +32,8 @@ type Admin struct {
 	// it gets has been checked but for how it fits the deployment.
 	Resize func(ctx context.Context, p contracts.Pool, r contracts.PoolRequest, by string) (contracts.PoolReply, error)
 
-	// Models gives what "moltbot model list" shows; ChangeModels and ReloadModels
-	// change the table that holds in every process.
-	Models       func(context.Context) (contracts.AdminModel, error)
-	ChangeModels func(ctx context.Context, r contracts.ModelRequest, by string) (contracts.ModelReply, error)
-	ReloadModels func(ctx context.Context, by string) (contracts.ModelReply, error)
+	// Models shows and changes the table of models; nil: nobody can.
+	Models ModelAdmin
 
 	srv *http.Server
 }
@@ -45,9 +42,6 @@ func (a *Admin) check() error {
 	var errs []error
 	if a.Listener == nil || a.Status == nil || a.Mint == nil || a.Workers == nil || a.Resize == nil {
 		errs = append(errs, errors.New("the admin API needs Listener, Status, Mint, Workers and Resize"))
-	}
-	if a.Models == nil || a.ChangeModels == nil || a.ReloadModels == nil {
-		errs = append(errs, errors.New("the admin API needs Models, ChangeModels and ReloadModels"))
 	}
 	if len(a.Token) < minAdminToken {
 		errs = append(errs, fmt.Errorf("the admin token must have at least %d characters", minAdminToken))
@@ -81,9 +75,11 @@ func (a *Admin) open(in *Ingress) {
 	})
 	e.GET("/admin/workers", in.listWorkers(a))
 	e.PUT("/admin/pools/:pool", in.resizePool(a))
-	e.GET("/admin/model", in.listModels(a))
-	e.PUT("/admin/model", in.changeModels(a))
-	e.POST("/admin/model/reload", in.reloadModels(a))
+	if a.Models != nil {
+		e.GET("/admin/model", in.listModels(a))
+		e.PUT("/admin/model", in.changeModels(a))
+		e.POST("/admin/model/reload", in.reloadModels(a))
+	}
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,
 		MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,10 +11,18 @@ import (
 	"moltbot/contracts"
 )
 
+// ModelAdmin knows and changes the table of models that holds in every process.
+// By is who asks.
+type ModelAdmin interface {
+	ShowModels(context.Context) (contracts.AdminModel, error)
+	ChangeModels(ctx context.Context, r contracts.ModelRequest, by string) (contracts.ModelReply, error)
+	ReloadModels(ctx context.Context, by string) (contracts.ModelReply, error)
+}
+
 // listModels is GET /admin/model.
 func (in *Ingress) listModels(a *Admin) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		m, err := a.Models(c.Request().Context())
+		m, err := a.Models.ShowModels(c.Request().Context())
 		if err != nil {
 			return err
 		}
@@ -35,7 +44,7 @@ func (in *Ingress) changeModels(a *Admin) echo.HandlerFunc {
 		if err := ifMatch(c, &r); err != nil {
 			return err
 		}
-		reply, err := a.ChangeModels(c.Request().Context(), r, text(c, keyCaller))
+		reply, err := a.Models.ChangeModels(c.Request().Context(), r, text(c, keyCaller))
 		if err != nil {
 			return err
 		}
@@ -63,7 +72,7 @@ func ifMatch(c echo.Context, r *contracts.ModelRequest) error {
 // reloadModels is POST /admin/model/reload.
 func (in *Ingress) reloadModels(a *Admin) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		reply, err := a.ReloadModels(c.Request().Context(), text(c, keyCaller))
+		reply, err := a.Models.ReloadModels(c.Request().Context(), text(c, keyCaller))
 		if err != nil {
 			return err
 		}

@@ -15,8 +15,11 @@ import (
 // rollModels is how long an operator's change waits for the workers to follow.
 const rollModels = time.Second
 
-// showModels is GET /admin/model.
-func (a *App) showModels(ctx context.Context) (contracts.AdminModel, error) {
+// modelAdmin is what the admin API does with models.
+type modelAdmin struct{ *App }
+
+// ShowModels is GET /admin/model.
+func (a modelAdmin) ShowModels(ctx context.Context) (contracts.AdminModel, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	kv, err := a.topology.bucket(ctx)
@@ -46,8 +49,8 @@ func nodes(workers []contracts.WorkerStatus) []contracts.ModelsNode {
 	return all
 }
 
-// changeModels is PUT /admin/model.
-func (a *App) changeModels(ctx context.Context, r contracts.ModelRequest, by string) (contracts.ModelReply, error) {
+// ChangeModels is PUT /admin/model.
+func (a modelAdmin) ChangeModels(ctx context.Context, r contracts.ModelRequest, by string) (contracts.ModelReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	workers, err := callRoll(ctx, a.topology.js.Conn())
@@ -126,10 +129,10 @@ func badModels(err error) error {
 	return &contracts.Error{Code: contracts.CodeBadRequest, Message: strings.ReplaceAll(err.Error(), "\n", "; ")}
 }
 
-// reloadModels is POST /admin/model/reload: every process reads its file again,
+// ReloadModels is POST /admin/model/reload: every process reads its file again,
 // and the table in it is imported, even if it is an old one. Where the files say
 // different things, nobody can know which is meant.
-func (a *App) reloadModels(ctx context.Context, by string) (contracts.ModelReply, error) {
+func (a modelAdmin) ReloadModels(ctx context.Context, by string) (contracts.ModelReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
 	defer cancel()
 	workers, err := a.tellReload(ctx, contracts.ModelsReload{By: by}, 0)
@@ -158,13 +161,13 @@ func (a *App) reloadModels(ctx context.Context, by string) (contracts.ModelReply
 	return a.followed(ctx, contracts.ModelReply{Revision: int64(is.revision), Default: is.table.Default, Changed: true}, len(workers))
 }
 
-func (a *App) tellReload(ctx context.Context, r contracts.ModelsReload, most int) ([]contracts.WorkerStatus, error) {
+func (a modelAdmin) tellReload(ctx context.Context, r contracts.ModelsReload, most int) ([]contracts.WorkerStatus, error) {
 	question, err := contracts.EncodeModelsReload(r)
 	if err != nil {
 		return nil, err
 	}
 	enough := func(all []contracts.WorkerStatus) bool { return most > 0 && len(all) >= most }
-	return ask(ctx, a.topology.js.Conn(), contracts.SubjectModelsReload(), question, enough)
+	return pollWorkers(ctx, a.topology.js.Conn(), contracts.SubjectModelsReload(), question, enough)
 }
 
 // oneFile gives the digest of the table that all processes' files hold.
@@ -197,14 +200,14 @@ func oneFile(workers []contracts.WorkerStatus) (digest string, err error) {
 
 // followed waits a moment for n processes to have the revision of reply, and
 // counts those that do.
-func (a *App) followed(ctx context.Context, reply contracts.ModelReply, n int) (contracts.ModelReply, error) {
+func (a modelAdmin) followed(ctx context.Context, reply contracts.ModelReply, n int) (contracts.ModelReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, rollModels)
 	defer cancel()
 	again := time.NewTicker(rollModels / 10)
 	defer again.Stop()
 	reply.Workers = n
 	for {
-		workers, err := ask(ctx, a.topology.js.Conn(), contracts.SubjectWorkersStatus(), nil, func(all []contracts.WorkerStatus) bool {
+		workers, err := pollWorkers(ctx, a.topology.js.Conn(), contracts.SubjectWorkersStatus(), nil, func(all []contracts.WorkerStatus) bool {
 			return n > 0 && len(all) >= n
 		})
 		if err != nil || ctx.Err() != nil {

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"moltbot/contracts"
 	"moltbot/ops/config"
 )
 

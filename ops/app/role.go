@@ -43,6 +43,9 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.model = modelInfo{name}
+	if err := a.openModels(nil); err != nil {
+		return err
+	}
 	builder, err := prompt.New(prompt.Options{
 		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System, Encoding: prompt.EncodingFor(c.Model.Name),
 	})

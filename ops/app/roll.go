@@ -62,12 +62,12 @@ func (a *App) worker(host string) contracts.WorkerStatus {
 
 // callRoll collects the answers of all processes with the workers role.
 func callRoll(ctx context.Context, nc *nats.Conn) ([]contracts.WorkerStatus, error) {
-	return ask(ctx, nc, contracts.SubjectWorkersStatus(), nil, func([]contracts.WorkerStatus) bool { return false })
+	return pollWorkers(ctx, nc, contracts.SubjectWorkersStatus(), nil, func([]contracts.WorkerStatus) bool { return false })
 }
 
-// ask asks all processes with the workers role, until enough have answered or
+// pollWorkers asks all processes with the workers role, until enough have answered or
 // nobody does any more.
-func ask(ctx context.Context, nc *nats.Conn, subject string, question []byte, enough func([]contracts.WorkerStatus) bool) ([]contracts.WorkerStatus, error) {
+func pollWorkers(ctx context.Context, nc *nats.Conn, subject string, question []byte, enough func([]contracts.WorkerStatus) bool) ([]contracts.WorkerStatus, error) {
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
