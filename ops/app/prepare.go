@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"moltbot/contracts"
 )
 
@@ -66,22 +68,32 @@ func (a *App) prepareOnce(ctx context.Context) error {
 	return err
 }
 
-// prepareModels puts the table of the configuration into the bucket before any
-// message is answered, if it belongs there.
+// prepareModels puts the table of the configuration into the bucket, if it
+// belongs there, and takes what is there before any message is answered.
 func (a *App) prepareModels(ctx context.Context) error {
-	if a.workers == nil {
-		return nil // it knows no providers
+	if a.workers != nil { // others know no providers
+		why := atStart
+		if a.nats != nil {
+			why = atStartUp
+		}
+		err := a.topology.importModels(ctx, a.models.configured(), why)
+		if err != nil && !errors.Is(err, errUnreadable) { // which take is going to say
+			return err
+		}
 	}
-	why := atStart
-	if a.nats != nil {
-		why = atStartUp
+	kv, err := a.topology.bucket(ctx)
+	if err != nil {
+		return fmt.Errorf("find the bucket: %w", err)
 	}
-	err := a.topology.importModels(ctx, a.models.configured(), why)
-	if errors.Is(err, errUnreadable) {
-		a.o.Log.Error().Err(err).Msg("models of the configuration answer until an operator replaces the table")
+	e, err := kv.Get(ctx, contracts.KeyModels)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("read %s: %w", contracts.KeyModels, err)
+	}
+	a.models.take(entry{value: e.Value(), revision: int64(e.Revision())})
+	return nil
 }
 
 // checks are what /readyz asks. Their texts are public.

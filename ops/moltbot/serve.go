@@ -44,6 +44,11 @@ func (f flags) load(c *cli) (config.Config, error) {
 	return conf, conf.Validate()
 }
 
+// sources are the files that the configuration was read from.
+func sources(c *cli, conf config.Config) []string {
+	return slices.DeleteFunc([]string{c.File, conf.Model.File}, func(name string) bool { return name == "" })
+}
+
 func set(to *string, from string) {
 	if from != "" {
 		*to = from
@@ -76,6 +81,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, out *console) error {
 	began := time.Now()
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: []string{app.RoleIngress, app.RoleWorkers}, Embedded: true, Version: version(),
+		Reload: func() (config.Config, error) { return u.load(c) }, Files: sources(c, conf),
 		Log: takeRedisLog(observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format})),
 	})
 	if err != nil {
@@ -151,6 +157,7 @@ func (s *serveCmd) Run(ctx context.Context, c *cli, out *console) error {
 	}
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: roles, Version: version(),
+		Reload: func() (config.Config, error) { return s.load(c) }, Files: sources(c, conf),
 		Log: takeRedisLog(observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format, Role: s.Role})),
 	})
 	if err != nil {
