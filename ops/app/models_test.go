@@ -24,12 +24,16 @@ import (
 type fakeChain struct {
 	mu        sync.Mutex
 	providers map[string]config.Provider
+	table     contracts.ModelTable
 	used      chan *contracts.Router
 }
 
 func (f *fakeChain) SetProviders(p map[string]config.Provider) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := lacks(f.table, p); err != nil {
+		return err
+	}
 	f.providers = p
 	return nil
 }
@@ -37,12 +41,20 @@ func (f *fakeChain) SetProviders(p map[string]config.Provider) error {
 func (f *fakeChain) Use(r *contracts.Router) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for name, m := range r.Table.Models {
-		if _, ok := f.providers[m.Provider]; !ok {
+	if err := lacks(r.Table, f.providers); err != nil {
+		return err
+	}
+	f.table = r.Table
+	f.used <- r
+	return nil
+}
+
+func lacks(t contracts.ModelTable, providers map[string]config.Provider) error {
+	for name, m := range t.Models {
+		if _, ok := providers[m.Provider]; !ok {
 			return fmt.Errorf("model %s: there is no provider %s", name, m.Provider)
 		}
 	}
-	f.used <- r
 	return nil
 }
 
