@@ -55,6 +55,8 @@ type Answer struct {
 	Tokens int
 	// Cached says that it was made for another request.
 	Cached bool
+	// Apology says that no model answered, and that Text is an apology for it.
+	Apology bool
 }
 
 // Completer answers a prompt. Its error is the context's own when the caller
