@@ -17,6 +17,7 @@ import (
 
 	"moltbot/ops/config"
 	"moltbot/workers/model"
+	"moltbot/workers/model/upstream"
 )
 
 // pooled gives a client with a pool, and a look at its connections from beside.
@@ -118,7 +119,7 @@ func TestPoolOfTheModel(t *testing.T) {
 		if n := len(closed); n > 0 {
 			t.Errorf("size %d: %d more are closed", size, n)
 		}
-		must(t, c.(*model.OpenAI).Close())
+		must(t, c.(*upstream.Client).Close())
 		s.Close()
 	}
 }

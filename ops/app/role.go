@@ -16,6 +16,7 @@ import (
 	"moltbot/workers"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
+	"moltbot/workers/model/openai"
 	"moltbot/workers/prompt"
 )
 
@@ -94,12 +95,19 @@ func mailboxOptions(c config.Config) mailbox.Options {
 	}
 }
 
+func keysOf(key string) []string {
+	if key == "" {
+		return nil
+	}
+	return []string{key}
+}
+
 func newCompleter(c config.Model, pool config.Pool, slots int) (model.Completer, string, error) {
 	if c.Provider == "demo" {
 		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
 	}
-	m, err := model.NewOpenAI(model.Options{
-		Provider: c.Provider, Model: c.Name, APIKey: c.APIKey, Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
+	m, err := openai.New(openai.Options{
+		Provider: c.Provider, Model: c.Name, Keys: keysOf(c.APIKey), Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
 		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
 		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
 		KeepIdle: cmp.Or(pool.MaxSize, slots), IdleTimeout: pool.IdleTimeout, MaxLifetime: pool.MaxLifetime,

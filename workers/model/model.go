@@ -1,7 +1,6 @@
-// Package model answers prompts: through an OpenAI-compatible provider, or with
-// a demo that needs no key. It asks once per call; it never retries, never
-// follows a redirect, and never lets a provider's text reach a client as an
-// error.
+// Package model says what a prompt, its answer and a provider's failure are, and
+// answers with a demo that needs no key. It caps how many calls run at a time; it
+// never speaks to a provider itself: the packages under it do.
 package model
 
 import (
@@ -59,6 +58,14 @@ type Answer struct {
 	Apology bool
 }
 
+// What an answer may finish with.
+const (
+	FinishStop   = "stop"
+	FinishLength = "length" // cut at the token limit
+	FinishTools  = "tool_calls"
+	finishStop   = FinishStop
+)
+
 // Completer answers a prompt. Its error is the context's own when the caller
 // gave up, else it is or wraps a *contracts.Error: Retryable says whether the
 // provider may do better later.
@@ -83,15 +90,6 @@ type Only struct{ Completer }
 // Choose gives the one completer.
 func (o Only) Choose(m contracts.Message) (Choice, error) {
 	return Choice{Completer: o.Completer, Name: m.Model, Model: m.Model, Text: m.Text}, nil
-}
-
-// plausible gives n if a text of this length may well have so many tokens.
-// Fewer would let the next prompts outgrow their budget, more would waste it.
-func plausible(n int, text string) int {
-	if n < len(text)/16 || n > len(text) {
-		return 0
-	}
-	return n
 }
 
 // estimate guesses the tokens of a text from its bytes.
