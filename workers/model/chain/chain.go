@@ -135,6 +135,7 @@ func (c *Chain) apply(r *contracts.Router, providers map[string]model.Completer)
 	if err != nil {
 		return err
 	}
+	c.metrics.begin(r.Table.Models)
 	c.state.Store(next)
 	return nil
 }
@@ -155,12 +156,13 @@ func (c *Chain) Choose(m contracts.Message) (model.Choice, error) {
 	if m.Prompt != "" {
 		routed.Text = m.Text
 	}
-	who, ok := s.answers[routed.Name]
-	if !ok {
-		who = c.answer(c.passed(s, routed))
+	who, listed := s.answers[routed.Name], routed.Name
+	if who == nil {
+		through := c.passed(s, routed)
+		who, listed = c.answer(through), through.links[0].name
 	}
 	return model.Choice{
-		Completer: who, Name: routed.Name, Model: routed.Entry.Model, Text: routed.Text, Table: s.router.Revision,
+		Completer: who, Name: routed.Name, Listed: listed, Model: routed.Entry.Model, Text: routed.Text, Table: s.router.Revision,
 	}, nil
 }
 

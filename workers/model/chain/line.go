@@ -159,7 +159,7 @@ func (t *tries) failed(ctx context.Context, err error) error {
 	}
 	from := t.link().name
 	t.at, t.retried = t.at+1, false
-	t.line.chain.metrics.fellBack(from, t.link().name)
+	t.line.chain.metrics.fellBack(t.line.links[0].name, t.link().name)
 	t.line.chain.o.Log.Debug().Err(err).Str("model", from).Str("fallback", t.link().name).Msg("model failed, the next one is asked")
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"moltbot/contracts"
 	"moltbot/workers/model"
 )
 
@@ -26,9 +27,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		calls:     count("moltbot_model_calls_total", "Calls of providers, by model of the table and how they ended.", "model", "outcome"),
 		retries:   count("moltbot_model_retries_total", "Calls that were repeated at once with the same model.", "model"),
-		fallbacks: count("moltbot_model_fallbacks_total", "Times a model failed and the next one was asked.", "model", "fallback"),
+		fallbacks: count("moltbot_model_fallbacks_total", "Times another model was asked because the chosen one failed.", "model", "fallback"),
 		trims:     count("moltbot_model_trims_total", "Prompts that were too long for a model and were shortened.", "model"),
 		apologies: count("moltbot_model_apologies_total", "Messages answered with an apology because no model answered.", "model"),
+	}
+}
+
+// begin shows the models of a table before anything has happened to them.
+func (m *metrics) begin(models map[string]contracts.ModelEntry) {
+	for name, e := range models {
+		for _, v := range []*prometheus.CounterVec{m.retries, m.trims, m.apologies} {
+			v.WithLabelValues(name)
+		}
+		for _, f := range e.Fallback {
+			m.fallbacks.WithLabelValues(name, f)
+		}
 	}
 }
 
