@@ -99,7 +99,7 @@ func (a *App) status(ctx context.Context) (contracts.AdminStatus, error) {
 	kind, _ := a.Store()
 	s := contracts.AdminStatus{
 		Version: a.o.Version, Node: a.node, Roles: a.o.Roles, Uptime: uptime(a.started), Store: kind,
-		Model: a.model.name, Metrics: a.MetricsAddress(), Checks: make(map[string]string), Waiting: a.ingress.Waiting(),
+		Model: a.models.shown(), Metrics: a.MetricsAddress(), Checks: make(map[string]string), Waiting: a.ingress.Waiting(),
 	}
 	for name, check := range a.ingress.Ready(ctx).Checks {
 		s.Checks[name] = check

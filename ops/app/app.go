@@ -63,7 +63,6 @@ type App struct {
 	rdb     redis.UniversalClient
 	redis   *embedded.Redis // nil: not ours
 	nats    *embedded.NATS  // nil: not ours
-	model   modelInfo
 
 	ingress  *ingress.Ingress
 	workers  *workers.Workers

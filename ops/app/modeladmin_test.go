@@ -57,7 +57,9 @@ func TestOperatorsChangeModels(t *testing.T) {
 	refusedAs(t, err, contracts.CodeBadRequest, "no process with the workers role answers")
 	w1.answers(n, "n1")
 	w2.answers(n, "n2")
-	change := func(r contracts.ModelRequest) (contracts.ModelReply, error) { return admin.ChangeModels(t.Context(), r, "ann") }
+	change := func(r contracts.ModelRequest) (contracts.ModelReply, error) {
+		return admin.ChangeModels(t.Context(), r, "ann")
+	}
 
 	began := time.Now()
 	reply, err := change(contracts.ModelRequest{Default: "y"})

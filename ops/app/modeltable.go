@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/rs/zerolog"
 
 	"moltbot/contracts"
@@ -229,8 +230,55 @@ func (m *models) status() *contracts.ModelsStatus {
 	}
 }
 
-// sayModels is what "moltbot status" and spans call the model.
-func sayModels(t contracts.ModelTable) string {
+// shown is what "moltbot status" calls the model.
+func (m *models) shown() string {
+	t := m.Router().Table
 	e := t.Models[t.Default]
-	return cmp.Or(e.Provider+"/"+e.Model, t.Default)
+	if m.configured().providers[e.Provider].Kind == config.KindDemo {
+		return "demo (no model behind it: set model_provider)"
+	}
+	return e.Provider + "/" + e.Model
+}
+
+// openModels begins with the table of the configuration, and follows the bucket.
+func (a *App) openModels(chain answerers) (err error) {
+	s := saidBy(a.o.Config)
+	if chain == nil {
+		s.table = namesAny(s.table)
+	}
+	if a.models, err = newModels(s, chain, a.o.Log); err != nil {
+		return fmt.Errorf("models: %w", err)
+	}
+	a.follower.add(contracts.KeyModels, a.models.take)
+	a.watchModels()
+	return nil
+}
+
+// namesAny is t for a process that does not know yet which models the workers
+// have: it refuses none.
+func namesAny(t contracts.ModelTable) contracts.ModelTable {
+	t.Models = maps.Clone(t.Models)
+	e := t.Models[t.Default]
+	e.AnyModel = true
+	t.Models[t.Default] = e
+	return t
+}
+
+// watchModels shows which table of models is in force here.
+func (a *App) watchModels() {
+	if a.watch.registry == nil {
+		return
+	}
+	with := promauto.With(a.watch.registry)
+	with.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "moltbot_model_table_revision", Help: "Revision of the table of models that is in force in this process; 0: that of its own configuration.",
+	}, func() float64 { return float64(a.models.Router().Revision) })
+	with.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "moltbot_model_table_refused", Help: "1 while this process does not take a newer table, or what its configuration says.",
+	}, func() float64 {
+		if s := a.models.status(); s.Refused != 0 || s.Mistake != "" {
+			return 1
+		}
+		return 0
+	})
 }

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,12 +14,8 @@ import (
 	"moltbot/ops/keyring"
 	"moltbot/workers"
 	"moltbot/workers/mailbox"
-	"moltbot/workers/model"
 	"moltbot/workers/prompt"
 )
-
-// modelInfo is what status shows of the model.
-type modelInfo struct{ name string }
 
 func (a *App) openWorkers(context.Context) error {
 	nc, err := a.connect("workers")
@@ -35,68 +30,36 @@ func (a *App) openWorkers(context.Context) error {
 	if !a.has(RoleWorkers) {
 		return a.openModels(nil)
 	}
-	completer, name, err := newCompleter(c.Model.Model, c.Pool, c.Workers.Slots)
+	models, err := a.openChain()
 	if err != nil {
+		return fmt.Errorf("model: %w", err)
+	}
+	if err := a.openModels(models); err != nil {
 		return err
 	}
-	if completer, err = a.capModel(completer); err != nil {
-		return err
-	}
-	a.model = modelInfo{name}
-	if err := a.openModels(nil); err != nil {
-		return err
-	}
+	first := c.Model.First()
 	builder, err := prompt.New(prompt.Options{
-		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System, Encoding: prompt.EncodingFor(c.Model.Name),
+		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System,
 	})
 	if err != nil {
 		return err
 	}
-	go builder.Warm() // reads a table in memory and ends by itself
+	go builder.For(first.Model).Warm() // reads a table in memory and ends by itself
 	pipe, err := a.pipelined(a.rdb)
 	if err != nil {
 		return err
 	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
+		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: models,
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
-		ModelName: cmp.Or(c.Model.Name, c.Model.Provider),
 	})
 	if err != nil {
 		return err
 	}
 	a.follower.addPool(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
 	return a.answerRoll(nc)
-}
-
-// openModels begins with the table of the configuration, and follows the bucket.
-func (a *App) openModels(chain answerers) (err error) {
-	if a.models, err = newModels(saidBy(a.o.Config), chain, a.o.Log); err != nil {
-		return fmt.Errorf("models: %w", err)
-	}
-	a.follower.add(contracts.KeyModels, a.models.take)
-	a.watchModels()
-	return nil
-}
-
-// capModel shares the calls of the model with all other processes, where they
-// are limited. Without a limit nothing is put between.
-func (a *App) capModel(inner model.Completer) (model.Completer, error) {
-	m := a.o.Config.Model
-	if m.MaxConcurrent == 0 {
-		return inner, nil
-	}
-	c, err := model.NewCapped(inner, model.CapOptions{
-		Redis: a.rdb, Log: a.o.Log, Node: a.node, Model: m.Provider + "/" + m.Name, Limit: m.MaxConcurrent,
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.onClose("permits for model calls", c.Close)
-	a.watchCap(c.State)
-	return c, nil
 }
 
 func mailboxOptions(c config.Config) mailbox.Options {
@@ -107,22 +70,6 @@ func mailboxOptions(c config.Config) mailbox.Options {
 		RetryFor: q.RetryFor, MaxKept: int(keptPerConversation(q)), ContextTTL: c.Session.TTL,
 		BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL, ResultTTL: c.Reply.ResultTTL, Crash: crashPoint(),
 	}
-}
-
-func newCompleter(c config.Model, pool config.Pool, slots int) (model.Completer, string, error) {
-	if c.Provider == "demo" {
-		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
-	}
-	m, err := model.NewOpenAI(model.Options{
-		Provider: c.Provider, Model: c.Name, APIKey: c.APIKey, Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
-		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
-		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
-		KeepIdle: cmp.Or(pool.MaxSize, slots), IdleTimeout: pool.IdleTimeout, MaxLifetime: pool.MaxLifetime,
-	})
-	if err != nil {
-		return nil, "", fmt.Errorf("model: %w", err)
-	}
-	return m, c.Provider, nil
 }
 
 func (a *App) openIngress(ctx context.Context) error {

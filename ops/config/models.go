@@ -108,6 +108,20 @@ func (m Models) All() (map[string]Provider, contracts.ModelTable, string) {
 	return providers, table, Digest(table)
 }
 
+// First is who answers where nothing else is said.
+type First struct {
+	Model    string // as its provider knows it
+	Provider string
+	Demo     bool
+}
+
+// First is the default of the table.
+func (m Models) First() First {
+	table := m.table()
+	e := table.Models[table.Default]
+	return First{Model: e.Model, Provider: e.Provider, Demo: m.providers()[e.Provider].Kind == KindDemo}
+}
+
 // providers are those that are named, the one of the flat keys, and the demo.
 func (m Models) providers() map[string]Provider {
 	all := map[string]Provider{}

@@ -160,6 +160,7 @@ func TestCatalogMistakesAreReportedAtOnce(t *testing.T) {
   a: {}
   "x y": {}
   d: 7
+  anthropic: {timeout: 3m}
 models:
   one: {provider: a, fallback: [two, one, nobody], temperature: 3}
   two: {provider: nowhere, max_tokens: many}
@@ -185,21 +186,22 @@ model: gpt
 		"m.yaml:5: providers.a: is given twice",
 		"m.yaml:6: providers: \"x...\" is not a name",
 		"m.yaml:7: providers.d: must hold keys",
-		`m.yaml:9: models.one.fallback: there is no other model "one"`,
-		`m.yaml:9: models.one.fallback: there is no other model "nobody"`,
-		"m.yaml:9: models.one.temperature: must be from 0 to 2",
-		`m.yaml:10: models.two.provider: there is no provider "nowhere"`,
-		`m.yaml:10: models.two.max_tokens: "many" is not a whole number`,
-		"m.yaml:11: models.three: needs a provider",
-		`m.yaml:13: model_routing.default: there is no model "four"`,
-		"m.yaml:15: model_routing.routes[0].pattern: is not a Go regular expression",
-		`m.yaml:16: model_routing.routes[1].model: there is no model "none"`,
-		`m.yaml:17: key "target" is unknown`,
-		"m.yaml:17: model_routing.routes[2]: needs a model",
-		"m.yaml:18: model_routing.routes[3]: must hold pattern and model",
-		`m.yaml:19: key "speed" is unknown`,
-		"m.yaml:20: on_failure: must be retry or apologize",
-		"m.yaml:21: model: cannot go with models",
+		"m.yaml:8: providers.anthropic: needs a key",
+		`m.yaml:10: models.one.fallback: there is no other model "one"`,
+		`m.yaml:10: models.one.fallback: there is no other model "nobody"`,
+		"m.yaml:10: models.one.temperature: must be from 0 to 2",
+		`m.yaml:11: models.two.provider: there is no provider "nowhere"`,
+		`m.yaml:11: models.two.max_tokens: "many" is not a whole number`,
+		"m.yaml:12: models.three: needs a provider",
+		`m.yaml:14: model_routing.default: there is no model "four"`,
+		"m.yaml:16: model_routing.routes[0].pattern: is not a Go regular expression",
+		`m.yaml:17: model_routing.routes[1].model: there is no model "none"`,
+		`m.yaml:18: key "target" is unknown`,
+		"m.yaml:18: model_routing.routes[2]: needs a model",
+		"m.yaml:19: model_routing.routes[3]: must hold pattern and model",
+		`m.yaml:20: key "speed" is unknown`,
+		"m.yaml:21: on_failure: must be retry or apologize",
+		"m.yaml:22: model: cannot go with models",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("missing: %s", want)

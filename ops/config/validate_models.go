@@ -52,6 +52,8 @@ func (f *findings) provider(m Models, name, prefix string) {
 	}
 	f.want(p.Endpoint != "" || kind != KindOpenAI || name == KindOpenAI, "needs an endpoint", prefix+keyProviders+"."+name, key("endpoint"))
 	f.want(p.Endpoint == "" || isURL(p.Endpoint, "http", "https"), "must be a URL like https://host/v1", key("endpoint"))
+	f.want(p.Endpoint != "" || len(p.Keys()) > 0 || kind == KindDemo || kind == KindOpenAI && name != KindOpenAI, "needs a key",
+		prefix+keyProviders+"."+name, key("api_key"), key("api_keys"))
 	f.want(p.FirstTokenTimeout <= p.Timeout,
 		fmt.Sprintf("(%s) must be at most timeout (%s)", show(p.FirstTokenTimeout), show(p.Timeout)), key("first_token_timeout"), key("timeout"))
 	f.want(name != m.Provider || name == KindDemo, "is also the model_provider: say it in one place",
