@@ -160,6 +160,7 @@ type switching struct {
 	file string
 	ups  []*upstream
 	past *history
+	data string // directory by which commands find the admin API, also while the file is broken
 	url  string
 	key  string
 }
@@ -199,7 +200,7 @@ func (s *switching) change(n int, model string) time.Duration {
 	var r contracts.ModelReply
 	switch n % 3 {
 	case 0:
-		if err := json.Unmarshal([]byte(s.y.run("model", "use", model, "--json")), &r); err != nil {
+		if err := json.Unmarshal([]byte(s.y.run("model", "use", model, "--json", "--data-dir", s.data)), &r); err != nil {
 			s.t.Fatal(err)
 		}
 	case 1:
@@ -284,9 +285,9 @@ func TestHotSwitchUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	y := build(t, shape{workers: 2, settings: fmt.Sprintf("model: {file: %q}\n", file)})
-	s := &switching{t: t, y: y, file: file, ups: ups, past: past}
+	s := &switching{t: t, y: y, file: file, ups: ups, past: past, data: filepath.Join(y.dir, "data")}
 	var access struct{ URL, Token string }
-	b, err := os.ReadFile(filepath.Join(y.dir, "data", "admin.json"))
+	b, err := os.ReadFile(filepath.Join(s.data, "admin.json"))
 	if err == nil {
 		err = json.Unmarshal(b, &access)
 	}

@@ -29,11 +29,23 @@ type modelFlags struct {
 	JSON    bool   `help:"Print JSON."`
 }
 
+// load finds the running process. With a data directory it does so although the
+// files of the configuration are broken, which is when these commands are needed.
+func (m modelFlags) load(c *cli) (config.Config, error) {
+	conf, err := flags{DataDir: m.DataDir}.load(c)
+	if err != nil && m.DataDir != "" {
+		conf = config.Default()
+		conf.DataDir = m.DataDir
+		return conf, nil
+	}
+	return conf, err
+}
+
 type modelListCmd struct{ modelFlags }
 
 // Run shows what holds everywhere.
 func (m *modelListCmd) Run(ctx context.Context, c *cli, out *console) error {
-	conf, err := flags{DataDir: m.DataDir}.load(c)
+	conf, err := m.load(c)
 	if err != nil {
 		return err
 	}
@@ -97,7 +109,7 @@ func parseRoutes(args []string) ([]contracts.ModelRoute, error) {
 
 // change asks for a change and says who follows. It fails where not everybody does.
 func (m modelFlags) change(ctx context.Context, c *cli, out *console, method, path string, ask any) error {
-	conf, err := flags{DataDir: m.DataDir}.load(c)
+	conf, err := m.load(c)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,8 @@ func TestModel(t *testing.T) {
 		}
 	}
 	put(twoModels)
-	r := up(t, dir, "--config", configFile(t, "model: {file: "+file+"}\n"))
+	config := configFile(t, "model: {file: "+file+"}\n")
+	r := up(t, dir, "--config", config)
 	at := []string{"--data-dir", dir}
 	model := func(args ...string) string { return must(t, append(append([]string{"model"}, args...), at...)...) }
 	refused := func(want string, args ...string) {
@@ -70,6 +71,7 @@ func TestModel(t *testing.T) {
 	}
 	put(twoModels + "porridge: 1\n")
 	refused("porridge", "reload")
+	contains(t, must(t, append([]string{"--config", config, "model", "list"}, at...)...), "its configuration is refused", "porridge")
 	put(strings.ReplaceAll(twoModels, "default: fast", "default: slow"))
 	var reply contracts.ModelReply
 	if err := json.Unmarshal([]byte(model("reload", "--json")), &reply); err != nil {
@@ -82,10 +84,10 @@ func TestModel(t *testing.T) {
 	contains(t, r.log.String(), "models wanted by an operator", `"user_id":"operator"`, "models reloaded by an operator")
 
 	// What an operator chose outlives a restart with the same file.
-	r = up(t, dir, "--config", configFile(t, "model: {file: "+file+"}\n"))
+	r = up(t, dir, "--config", config)
 	contains(t, model("use", "fast"), "default fast")
 	r.stop(t)
-	up(t, dir, "--config", configFile(t, "model: {file: "+file+"}\n"))
+	up(t, dir, "--config", config)
 	contains(t, model(), "fast   demo      small      *")
 }
 
