@@ -29,6 +29,7 @@ type ChatReply struct {
 	Reply        string     `json:"reply,omitempty"`
 	Model        string     `json:"model,omitempty"`
 	ModelVersion string     `json:"model_version,omitempty"`
+	ModelTable   int64      `json:"model_table,omitempty"` // revision of the table that chose the model
 	FinishReason string     `json:"finish_reason,omitempty"`
 	Usage        *Usage     `json:"usage,omitempty"`
 	AnsweredAt   *time.Time `json:"answered_at,omitempty"`

@@ -36,6 +36,7 @@ const (
 	CodeStopping         Code = "shutting_down"         // 503: this replica is draining
 	CodeModelTimeout     Code = "model_timeout"         // 504: the model took longer than its limits
 	CodeDead             Code = "dead_lettered"         // 500: given up on; an operator can replay it
+	CodeConflict         Code = "conflict"              // 409: it was changed since it was looked at
 	CodeStopped          Code = "stopped"               // 409: the user stopped it before it was answered
 )
 
@@ -52,7 +53,7 @@ var status = map[Code]int{
 	CodeQueueFull: http.StatusServiceUnavailable, CodeQueueDown: http.StatusServiceUnavailable,
 	CodeStoreDown: http.StatusServiceUnavailable, CodeStopping: http.StatusServiceUnavailable,
 	CodeModelTimeout: http.StatusGatewayTimeout, CodeDead: http.StatusInternalServerError,
-	CodeStopped: http.StatusConflict,
+	CodeStopped: http.StatusConflict, CodeConflict: http.StatusConflict,
 }
 
 // Codes lists every code, in no particular order.

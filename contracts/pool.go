@@ -79,6 +79,7 @@ type WorkerStatus struct {
 	Build   string              `json:"version"`
 	Started time.Time           `json:"started"`
 	Pools   map[Pool]PoolStatus `json:"pools"`
+	Models  *ModelsStatus       `json:"models,omitempty"` // nil: a version that knows no tables
 }
 
 // PoolStatus is one pool of one process.

@@ -32,6 +32,10 @@ const (
 // it is and what its pools do.
 func SubjectWorkersStatus() string { return "chat.workers.status" }
 
+// SubjectModelsReload is where every process with the workers role is told to
+// read its configuration of models again. It answers with its WorkerStatus.
+func SubjectModelsReload() string { return "chat.models.reload" }
+
 // SubjectChat is where ingress stores the messages of a conversation.
 func SubjectChat(conversation string) string { return subjectChat + token(conversation) }
 

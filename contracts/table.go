@@ -53,11 +53,11 @@ type ModelEntry struct {
 
 // Limits of a table.
 const (
-	MaxModels        = 256
-	maxRoutes        = 256
-	maxPattern       = 512
-	maxFallback      = 8
-	maxTableEncoding = 256 << 10
+	MaxModels   = 256
+	maxRoutes   = 256
+	maxPattern  = 512
+	maxFallback = 8
+	MaxTable    = 256 << 10 // bytes of an encoded table
 )
 
 var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$`)
@@ -114,12 +114,16 @@ func EncodeModelTable(t ModelTable) ([]byte, error) {
 	if err := t.Check(); err != nil {
 		return nil, fmt.Errorf("encode model table: %w", err)
 	}
-	return encode(&t, &t.Version)
+	b, err := encode(&t, &t.Version)
+	if err == nil && len(b) > MaxTable {
+		return nil, fmt.Errorf("encode model table: it takes %d bytes, and at most %d are kept", len(b), MaxTable)
+	}
+	return b, err
 }
 
 // DecodeModelTable reads the value of KeyModels, and takes no table that Check refuses.
 func DecodeModelTable(b []byte) (t ModelTable, err error) {
-	if len(b) > maxTableEncoding {
+	if len(b) > MaxTable {
 		return t, errors.New("decode model table: it is too large")
 	}
 	if err := decode(b, &t, &t.Version, "model table"); err != nil {

@@ -97,13 +97,15 @@ var wire = []struct {
 	{"outgoing", anOutgoing, func() ([]byte, error) { return EncodeOutgoing(anOutgoing) }, func(b []byte) (any, error) { return DecodeOutgoing(b) }},
 	{"pool_slots", PoolSlots{Version: Version, Slots: 64}, func() ([]byte, error) { return EncodePoolSlots(PoolSlots{Slots: 64}) }, func(b []byte) (any, error) { return DecodePoolSlots(b) }},
 	{"worker_status", aWorker, func() ([]byte, error) { return EncodeWorkerStatus(aWorker) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
+	{"worker_models", aModelsWorker(), func() ([]byte, error) { return EncodeWorkerStatus(aModelsWorker()) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
+	{"models_reload", aReload, func() ([]byte, error) { return EncodeModelsReload(aReload) }, func(b []byte) (any, error) { return DecodeModelsReload(b) }},
 	{"dead", aDead, func() ([]byte, error) { return EncodeDead(aDead) }, func(b []byte) (any, error) { return DecodeDead(b) }},
 
 	{"chat_reply", nil, func() ([]byte, error) {
 		r := aResult()
 		return json.Marshal(ChatReply{
 			ID: r.ID, SessionID: r.SessionID, Status: StatusDone, Reply: r.Reply, Model: r.Model, ModelVersion: r.ModelVersion,
-			FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
+			ModelTable: r.Table, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
 		})
 	}, nil},
 	{"chat_pending", nil, func() ([]byte, error) { return json.Marshal(ChatReply{ID: anID, Status: StatusPending}) }, nil},
@@ -134,11 +136,19 @@ var (
 		Version: Version, Node: "n1", Host: "h", PID: 7, Build: "v0", Started: noon,
 		Pools: map[Pool]PoolStatus{PoolChat: {Slots: 4, InUse: 3, Configured: 64}},
 	}
-	aDead = Dead{
+	aReload = ModelsReload{Version: Version, Import: "abc", By: "ann"}
+	aDead   = Dead{
 		Version: Version, ID: anID, Conversation: aConversation, Code: CodeModelFailed, Detail: []byte("sealed"), Attempts: 5,
 		Stream: StreamChat, Sequence: 9, Subject: SubjectChat(aConversation), At: noon, Original: []byte("original"),
 	}
 )
+
+// aModelsWorker is a worker that refuses a table.
+func aModelsWorker() WorkerStatus {
+	w := aWorker
+	w.Models = &ModelsStatus{Revision: 11, Refused: 12, Error: "no provider", File: "abc", Providers: []string{"a", "b"}, Mistake: "line 3"}
+	return w
+}
 
 func golden(t *testing.T, name string) []byte {
 	t.Helper()

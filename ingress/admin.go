@@ -32,6 +32,9 @@ type Admin struct {
 	// it gets has been checked but for how it fits the deployment.
 	Resize func(ctx context.Context, p contracts.Pool, r contracts.PoolRequest, by string) (contracts.PoolReply, error)
 
+	// Models shows and changes the table of models; nil: nobody can.
+	Models ModelAdmin
+
 	srv *http.Server
 }
 
@@ -72,6 +75,11 @@ func (a *Admin) open(in *Ingress) {
 	})
 	e.GET("/admin/workers", in.listWorkers(a))
 	e.PUT("/admin/pools/:pool", in.resizePool(a))
+	if a.Models != nil {
+		e.GET("/admin/model", in.showModels(a))
+		e.PUT("/admin/model", in.changeModels(a))
+		e.POST("/admin/model/reload", in.reloadModels(a))
+	}
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,
 		MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),

@@ -238,7 +238,7 @@ func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 func chatReply(r *contracts.Result) contracts.ChatReply {
 	return contracts.ChatReply{
 		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
-		ModelVersion: r.ModelVersion, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
+		ModelVersion: r.ModelVersion, ModelTable: r.Table, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
 	}
 }
 

@@ -24,11 +24,14 @@ const maxDepth = 32
 // readJSON reads a request body into v, strictly: one object, no unknown or
 // repeated member, no wrong type, valid UTF-8, nothing behind it. What is wrong
 // and where is said in the error.
-func (in *Ingress) readJSON(c echo.Context, v any) error {
+func (in *Ingress) readJSON(c echo.Context, v any) error { return in.readJSONUpTo(c, in.o.MaxBody, v) }
+
+// readJSONUpTo is readJSON for a body of another size.
+func (in *Ingress) readJSONUpTo(c echo.Context, most int64, v any) error {
 	if err := checkMedia(c.Request().Header); err != nil {
 		return err
 	}
-	body, err := in.readBody(c, in.o.MaxBody)
+	body, err := readBody(c, most)
 	if err != nil {
 		return err
 	}
@@ -51,13 +54,13 @@ func checkMedia(h http.Header) error {
 
 // readBody reads all of a body before anything waits: otherwise net/http would
 // not notice that the client went away.
-func (in *Ingress) readBody(c echo.Context, limit int64) ([]byte, error) {
+func readBody(c echo.Context, most int64) ([]byte, error) {
 	r := c.Request()
-	tooLarge := fail(contracts.CodeTooLarge, fmt.Sprintf("the body is larger than %d bytes", limit))
-	if r.ContentLength > limit {
+	tooLarge := fail(contracts.CodeTooLarge, fmt.Sprintf("the body is larger than %d bytes", most))
+	if r.ContentLength > most {
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, limit))
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, most))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):

@@ -54,7 +54,7 @@ func (in *Ingress) admitCompletion(c echo.Context) (*accepted, *completion, erro
 	if err := checkMedia(c.Request().Header); err != nil {
 		return nil, nil, err
 	}
-	body, err := in.readBody(c, in.o.MaxOpenAIBody)
+	body, err := readBody(c, in.o.MaxOpenAIBody)
 	if err != nil {
 		return nil, nil, hintSize(err)
 	}

@@ -39,7 +39,10 @@ func (a *App) openAdmin(ctx context.Context) (*ingress.Admin, error) {
 		return nil, err
 	}
 	a.onClose("admin file", func() error { return removeIfOurs(path, a.admin.Token) })
-	return &ingress.Admin{Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint, Workers: a.roll, Resize: a.resize}, nil
+	return &ingress.Admin{
+		Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint, Workers: a.roll, Resize: a.resize,
+		Models: modelAdmin{a},
+	}, nil
 }
 
 func writeAdminFile(path string, f *AdminAccess) error {
@@ -96,7 +99,7 @@ func (a *App) status(ctx context.Context) (contracts.AdminStatus, error) {
 	kind, _ := a.Store()
 	s := contracts.AdminStatus{
 		Version: a.o.Version, Node: a.node, Roles: a.o.Roles, Uptime: uptime(a.started), Store: kind,
-		Model: a.model.name, Metrics: a.MetricsAddress(), Checks: make(map[string]string), Waiting: a.ingress.Waiting(),
+		Model: a.models.shown(), Metrics: a.MetricsAddress(), Checks: make(map[string]string), Waiting: a.ingress.Waiting(),
 	}
 	for name, check := range a.ingress.Ready(ctx).Checks {
 		s.Checks[name] = check

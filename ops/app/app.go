@@ -45,6 +45,11 @@ type Options struct {
 	// PathLookup finds redis-server; for tests. Default: exec.LookPath.
 	PathLookup func(string) (string, error)
 	Version    string
+	// Reload reads the configuration again; what it says of models is followed
+	// while the process runs. Files are those it may change in. Default: nobody
+	// looks again.
+	Reload func() (config.Config, error)
+	Files  []string
 }
 
 // App is one process' share of the system.
@@ -58,7 +63,6 @@ type App struct {
 	rdb     redis.UniversalClient
 	redis   *embedded.Redis // nil: not ours
 	nats    *embedded.NATS  // nil: not ours
-	model   modelInfo
 
 	ingress  *ingress.Ingress
 	workers  *workers.Workers
@@ -66,7 +70,8 @@ type App struct {
 	admin    *AdminAccess
 
 	prepared chan struct{} // closed when the queue and the store were checked
-	follower *follower     // nil without the workers role
+	follower *follower
+	models   *models
 	closers  []closer
 	topology *topology
 	watch    watch
@@ -190,8 +195,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 	} else {
 		close(ingressDone)
 	}
+	start("operators' changes", func() error { return a.follow(ctx, working) })
 	if a.workers != nil {
-		start("slots", func() error { return a.followSlots(ctx, working) })
+		start("models", func() error { return a.keepModels(ctx, working) })
 		start("workers", func() error { return a.runWorkers(ctx, working) })
 	}
 	<-ctx.Done()
@@ -212,9 +218,9 @@ func (a *App) runWorkers(ctx, working context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	// With the slots that operators asked for from the first message on, unless
-	// they cannot be read.
-	patience := time.NewTimer(firstSlots)
+	// With the slots and models that operators asked for from the first message
+	// on, unless they cannot be read.
+	patience := time.NewTimer(firstRead)
 	defer patience.Stop()
 	select {
 	case <-a.follower.known:

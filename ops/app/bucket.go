@@ -15,11 +15,11 @@ import (
 func configBucket(c config.Config) jetstream.KeyValueConfig {
 	return jetstream.KeyValueConfig{
 		Bucket: contracts.BucketConfig, Description: "what operators change while moltbot runs",
-		History: 8, MaxValueSize: 4 << 10, Storage: jetstream.FileStorage, Replicas: c.NATS.Replicas,
+		History: 8, MaxValueSize: contracts.MaxTable, Storage: jetstream.FileStorage, Replicas: c.NATS.Replicas,
 	}
 }
 
-// ensureBucket makes the bucket, or corrects its replicas.
+// ensureBucket makes the bucket, or corrects its replicas and the size of its values.
 func (t *topology) ensureBucket(ctx context.Context) error {
 	want := configBucket(t.c)
 	_, err := t.js.KeyValue(ctx, want.Bucket)
@@ -36,8 +36,11 @@ func (t *topology) ensureBucket(ctx context.Context) error {
 		return err
 	}
 	s, err := t.js.Stream(ctx, bucketStream)
-	if err != nil || s.CachedInfo().Config.Replicas == want.Replicas {
+	if err != nil {
 		return err
+	}
+	if is := s.CachedInfo().Config; is.Replicas == want.Replicas && is.MaxMsgSize >= want.MaxValueSize {
+		return nil
 	}
 	_, err = t.js.UpdateKeyValue(ctx, want)
 	return err

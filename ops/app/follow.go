@@ -8,16 +8,15 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
-
-	"moltbot/contracts"
 )
 
 const (
-	firstSlots = 2 * time.Second // longest wait of the workers for the slots that operators asked for
+	firstRead  = 2 * time.Second // longest wait of the workers for what operators asked for
 	checkWatch = 400 * time.Millisecond
 )
 
-// follower lets the pools of this process follow the bucket.
+// follower lets parts of this process follow keys of the bucket, all of them
+// through one watch.
 //
 // A watch brings changes at once, but it does not notice that its bucket was
 // deleted, and after a lost connection it takes many seconds to come back. So
@@ -26,35 +25,34 @@ const (
 type follower struct {
 	topology *topology
 	log      zerolog.Logger
-	pools    map[contracts.Pool]*followed
+	keys     map[string]func(entry)
 	known    chan struct{} // closed when the bucket was read for the first time
 	read     bool
 }
 
-// followed is one pool.
-type followed struct {
-	own    int // of this process' configuration
-	now    int
-	resize func(int)
+// entry is what a key holds.
+type entry struct {
+	value    []byte
+	revision int64
+	none     bool // the key has no value
 }
 
 func newFollower(t *topology, log zerolog.Logger) *follower {
-	return &follower{topology: t, log: log, pools: make(map[contracts.Pool]*followed), known: make(chan struct{})}
+	return &follower{topology: t, log: log, keys: make(map[string]func(entry)), known: make(chan struct{})}
 }
 
-// add lets a pool follow. It has own slots at the moment.
-func (f *follower) add(p contracts.Pool, own int, resize func(int)) {
-	f.pools[p] = &followed{own: own, now: own, resize: resize}
-}
+// add lets take follow a key. It is called with what is there, perhaps several
+// times with the same, always by one goroutine; it must not wait.
+func (f *follower) add(key string, take func(entry)) { f.keys[key] = take }
 
-// run follows until ctx ends. While NATS is away every pool stays as it is.
+// run follows until ctx ends. While NATS is away everything stays as it is.
 func (f *follower) run(ctx context.Context) error {
 	for told := ""; ctx.Err() == nil; {
 		err := f.watch(ctx)
 		if err != nil && ctx.Err() == nil {
 			if text := err.Error(); text != told { // once per reason
 				told = text
-				f.log.Warn().Err(err).Msg("slots are not followed at the moment")
+				f.log.Warn().Err(err).Msg("operators' changes are not followed at the moment")
 			}
 			idle(ctx, checkWatch)
 			continue
@@ -114,25 +112,25 @@ type view struct {
 	seen    uint64 // newest revision
 	whole   bool   // everything that was there at its begin
 	behind  bool   // it was behind the bucket at the last look
-	missing map[contracts.Pool]bool
+	missing map[string]bool
 }
 
-func (f *follower) missing() map[contracts.Pool]bool {
-	m := make(map[contracts.Pool]bool)
-	for p := range f.pools {
-		m[p] = true
+func (f *follower) missing() map[string]bool {
+	m := make(map[string]bool)
+	for key := range f.keys {
+		m[key] = true
 	}
 	return m
 }
 
-// take applies one change. A nil one says that all that was there has come: a
-// pool without an entry goes back to its own slots.
+// take hands on one change. A nil one says that all that was there has come:
+// what did not come is not there.
 func (f *follower) take(v *view, e jetstream.KeyValueEntry) {
 	if e == nil {
 		v.whole = true
 		v.seen = max(v.seen, v.life.last)
-		for p := range v.missing {
-			f.apply(p, f.pools[p].own, "configuration")
+		for key := range v.missing {
+			f.keys[key](entry{none: true})
 		}
 		if !f.read {
 			f.read = true
@@ -141,32 +139,10 @@ func (f *follower) take(v *view, e jetstream.KeyValueEntry) {
 		return
 	}
 	v.seen = max(v.seen, e.Revision())
-	for p, pool := range f.pools {
-		if e.Key() != contracts.KeyPoolSlots(p) {
-			continue
-		}
-		delete(v.missing, p)
-		if e.Operation() != jetstream.KeyValuePut {
-			f.apply(p, pool.own, "configuration")
-			return
-		}
-		s, err := contracts.DecodePoolSlots(e.Value())
-		if err != nil {
-			f.log.Error().Err(err).Str("pool", string(p)).Msg("slots in the bucket cannot be read and are passed over")
-			return
-		}
-		f.apply(p, s.Slots, "operator")
+	if take, ok := f.keys[e.Key()]; ok {
+		delete(v.missing, e.Key())
+		take(entry{e.Value(), int64(e.Revision()), e.Operation() != jetstream.KeyValuePut})
 	}
-}
-
-func (f *follower) apply(p contracts.Pool, slots int, by string) {
-	pool := f.pools[p]
-	if pool.now == slots {
-		return
-	}
-	f.log.Info().Str("pool", string(p)).Int("from", pool.now).Int("slots", slots).Str("wanted_by", by).Msg("slots changed")
-	pool.now = slots
-	pool.resize(slots)
 }
 
 // current looks at the bucket and reports whether the watch may be trusted
@@ -193,8 +169,8 @@ func (f *follower) current(ctx context.Context, v *view) bool {
 	return true
 }
 
-// followSlots follows as soon as there is a bucket, and while workers work.
-func (a *App) followSlots(ctx, working context.Context) error {
+// follow follows as soon as there is a bucket, and while workers work.
+func (a *App) follow(ctx, working context.Context) error {
 	select {
 	case <-a.prepared:
 		return a.follower.run(working)

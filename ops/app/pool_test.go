@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,9 +96,8 @@ func TestPoolOfTheModel(t *testing.T) {
 			}
 		}
 		s.Start()
-		m := config.DefaultModel()
-		m.Provider, m.Endpoint = "acme", s.URL
-		c, _, err := newCompleter(m, config.Pool{MaxSize: size}, 3)
+		w := &answerer{keep: cmp.Or(size, 3)}
+		c, err := w.provider("acme", config.Provider{Kind: config.KindOpenAI, Endpoint: s.URL})
 		must(t, err)
 		var wg sync.WaitGroup
 		for range 3 {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"moltbot/contracts"
 )
 
@@ -50,6 +52,9 @@ func (a *App) prepareOnce(ctx context.Context) error {
 	if err := a.topology.ensure(ctx); err != nil {
 		return err
 	}
+	if err := a.prepareModels(ctx); err != nil {
+		return err
+	}
 	if err := a.rdb.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
@@ -61,6 +66,34 @@ func (a *App) prepareOnce(ctx context.Context) error {
 		a.o.Log.Warn().Msg(warning)
 	}
 	return err
+}
+
+// prepareModels puts the table of the configuration into the bucket, if it
+// belongs there, and takes what is there before any message is answered.
+func (a *App) prepareModels(ctx context.Context) error {
+	if a.workers != nil { // others know no providers
+		why := atStart
+		if a.nats != nil {
+			why = atStartUp
+		}
+		err := a.topology.importModels(ctx, a.models.configured(), why)
+		if err != nil && !errors.Is(err, errUnreadable) { // which take is going to say
+			return err
+		}
+	}
+	kv, err := a.topology.bucket(ctx)
+	if err != nil {
+		return fmt.Errorf("find the bucket: %w", err)
+	}
+	e, err := kv.Get(ctx, contracts.KeyModels)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", contracts.KeyModels, err)
+	}
+	a.models.take(entry{value: e.Value(), revision: int64(e.Revision())})
+	return nil
 }
 
 // checks are what /readyz asks. Their texts are public.

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,13 +15,8 @@ import (
 	"moltbot/ops/keyring"
 	"moltbot/workers"
 	"moltbot/workers/mailbox"
-	"moltbot/workers/model"
-	"moltbot/workers/model/openai"
 	"moltbot/workers/prompt"
 )
-
-// modelInfo is what status shows of the model.
-type modelInfo struct{ name string }
 
 func (a *App) openWorkers(context.Context) error {
 	nc, err := a.connect("workers")
@@ -30,60 +24,43 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	c := a.o.Config
-	a.topology, err = newTopology(nc, c, a.o.Log)
-	if err != nil || !a.has(RoleWorkers) {
+	if a.topology, err = newTopology(nc, c, a.o.Log); err != nil {
 		return err
 	}
-	completer, name, err := newCompleter(c.Model.Model, c.Pool, c.Workers.Slots)
+	a.follower = newFollower(a.topology, a.o.Log)
+	if !a.has(RoleWorkers) {
+		return a.openModels(nil)
+	}
+	models, err := a.openChain()
 	if err != nil {
+		return fmt.Errorf("model: %w", err)
+	}
+	if err := a.openModels(models); err != nil {
 		return err
 	}
-	if completer, err = a.capModel(completer); err != nil {
-		return err
-	}
-	a.model = modelInfo{name}
+	first := c.Model.First()
 	builder, err := prompt.New(prompt.Options{
-		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System, Encoding: prompt.EncodingFor(c.Model.Name),
+		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System,
 	})
 	if err != nil {
 		return err
 	}
-	go builder.Warm() // reads a table in memory and ends by itself
+	go builder.For(first.Model).Warm() // reads a table in memory and ends by itself
 	pipe, err := a.pipelined(a.rdb)
 	if err != nil {
 		return err
 	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, HereDelta: a.takeDelta, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
+		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, HereDelta: a.takeDelta, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: models,
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
-		ModelName: cmp.Or(c.Model.Name, c.Model.Provider),
 	})
 	if err != nil {
 		return err
 	}
-	a.follower = newFollower(a.topology, a.o.Log)
-	a.follower.add(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
+	a.follower.addPool(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
 	return a.answerRoll(nc)
-}
-
-// capModel shares the calls of the model with all other processes, where they
-// are limited. Without a limit nothing is put between.
-func (a *App) capModel(inner model.Completer) (model.Completer, error) {
-	m := a.o.Config.Model
-	if m.MaxConcurrent == 0 {
-		return inner, nil
-	}
-	c, err := model.NewCapped(inner, model.CapOptions{
-		Redis: a.rdb, Log: a.o.Log, Node: a.node, Model: m.Provider + "/" + m.Name, Limit: m.MaxConcurrent,
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.onClose("permits for model calls", c.Close)
-	a.watchCap(c.State)
-	return c, nil
 }
 
 func mailboxOptions(c config.Config) mailbox.Options {
@@ -94,29 +71,6 @@ func mailboxOptions(c config.Config) mailbox.Options {
 		RetryFor: q.RetryFor, MaxKept: int(keptPerConversation(q)), ContextTTL: c.Session.TTL,
 		BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL, ResultTTL: c.Reply.ResultTTL, Crash: crashPoint(),
 	}
-}
-
-func keysOf(key string) []string {
-	if key == "" {
-		return nil
-	}
-	return []string{key}
-}
-
-func newCompleter(c config.Model, pool config.Pool, slots int) (model.Completer, string, error) {
-	if c.Provider == "demo" {
-		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
-	}
-	m, err := openai.New(openai.Options{
-		Provider: c.Provider, Model: c.Name, Keys: keysOf(c.APIKey), Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
-		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
-		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
-		KeepIdle: cmp.Or(pool.MaxSize, slots), IdleTimeout: pool.IdleTimeout, MaxLifetime: pool.MaxLifetime,
-	})
-	if err != nil {
-		return nil, "", fmt.Errorf("model: %w", err)
-	}
-	return m, c.Provider, nil
 }
 
 func (a *App) openIngress(ctx context.Context) error {
@@ -149,14 +103,10 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	models, err := newFixedModels(c.Model.Model, !a.has(RoleWorkers))
-	if err != nil {
-		return err
-	}
 	a.ingress, err = ingress.New(ingress.Options{
 		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
-		Models: models, MaxOpenAIBody: c.HTTP.MaxOpenAIBody, OpenAICap: c.Reply.OpenAICap,
+		Models: a.models, MaxOpenAIBody: c.HTTP.MaxOpenAIBody, OpenAICap: c.Reply.OpenAICap,
 		Admin: admin, Docs: docs, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap, StreamCap: c.Reply.StreamCap, Abandoner: a.store,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,

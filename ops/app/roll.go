@@ -29,7 +29,7 @@ func (a *App) answerRoll(nc *nats.Conn) error {
 	if err != nil {
 		host = "unknown"
 	}
-	_, err = nc.Subscribe(contracts.SubjectWorkersStatus(), func(m *nats.Msg) {
+	respond := func(m *nats.Msg) {
 		b, err := contracts.EncodeWorkerStatus(a.worker(host))
 		if err == nil {
 			err = m.Respond(b)
@@ -37,9 +37,14 @@ func (a *App) answerRoll(nc *nats.Conn) error {
 		if err != nil {
 			a.o.Log.Debug().Err(err).Msg("roll not answered")
 		}
-	})
-	if err != nil {
+	}
+	if _, err = nc.Subscribe(contracts.SubjectWorkersStatus(), respond); err != nil {
 		return fmt.Errorf("listen for the roll: %w", err)
+	}
+	// Reading files takes its time, which the roll must not wait for.
+	_, err = nc.Subscribe(contracts.SubjectModelsReload(), func(m *nats.Msg) { a.models.ask(m.Data, func() { respond(m) }) })
+	if err != nil {
+		return fmt.Errorf("listen for reloads: %w", err)
 	}
 	return nil
 }
@@ -51,40 +56,49 @@ func (a *App) worker(host string) contracts.WorkerStatus {
 		Pools: map[contracts.Pool]contracts.PoolStatus{
 			contracts.PoolChat: {Slots: slots, InUse: inUse, Configured: a.o.Config.Workers.Slots},
 		},
+		Models: a.models.status(),
 	}
 }
 
 // callRoll collects the answers of all processes with the workers role.
 func callRoll(ctx context.Context, nc *nats.Conn) ([]contracts.WorkerStatus, error) {
+	return pollWorkers(ctx, nc, contracts.SubjectWorkersStatus(), nil, func([]contracts.WorkerStatus) bool { return false })
+}
+
+// pollWorkers asks all processes with the workers role, until enough have answered or
+// nobody does any more.
+func pollWorkers(ctx context.Context, nc *nats.Conn, subject string, question []byte, enough func([]contracts.WorkerStatus) bool) ([]contracts.WorkerStatus, error) {
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("call the roll: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the inbox is nobody else's
-	if err := nc.PublishRequest(contracts.SubjectWorkersStatus(), inbox, nil); err != nil {
+	if err := nc.PublishRequest(subject, inbox, question); err != nil {
 		return nil, fmt.Errorf("call the roll: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, rollMost)
 	defer cancel()
 	all := []contracts.WorkerStatus{}
-	for {
+	for err == nil && !enough(all) {
+		var m *nats.Msg
 		quiet, stop := context.WithTimeout(ctx, rollQuiet)
-		m, err := sub.NextMsgWithContext(quiet)
+		m, err = sub.NextMsgWithContext(quiet)
 		stop()
-		switch {
-		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded):
-			slices.SortFunc(all, func(a, b contracts.WorkerStatus) int {
-				return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Node, b.Node))
-			})
-			return all, nil
-		case err != nil:
-			return nil, fmt.Errorf("call the roll: %w", err)
+		if err != nil {
+			continue
 		}
 		if s, err := contracts.DecodeWorkerStatus(m.Data); err == nil { // else it is of another version
 			all = append(all, s)
 		}
 	}
+	if err != nil && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("call the roll: %w", err)
+	}
+	slices.SortFunc(all, func(a, b contracts.WorkerStatus) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Node, b.Node))
+	})
+	return all, nil
 }
 
 // roll is GET /admin/workers.

@@ -20,9 +20,9 @@ import (
 	"moltbot/workers/model/modeltest"
 )
 
-// upstream is a provider that follows a script: the last thing said tells it
+// scripted is a provider that follows a script: the last thing said tells it
 // what to do. It knows which calls were cut short by whoever made them.
-type upstream struct {
+type scripted struct {
 	*modeltest.Server
 	url string
 
@@ -30,8 +30,8 @@ type upstream struct {
 	cut map[string]int
 }
 
-func newUpstream(t *testing.T) *upstream {
-	u := &upstream{cut: map[string]int{}}
+func newScripted(t *testing.T) *scripted {
+	u := &scripted{cut: map[string]int{}}
 	u.Server = modeltest.New(modeltest.Options{Key: "test-key", Reply: script, Behave: behave})
 	t.Cleanup(u.Close)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -89,7 +89,7 @@ func behave(r modeltest.Request) modeltest.Behavior {
 }
 
 // asked counts the calls whose last user message was text.
-func (u *upstream) asked(text string) (n int) {
+func (u *scripted) asked(text string) (n int) {
 	for _, r := range u.Requests() {
 		if r.LastUser() == text {
 			n++
@@ -98,7 +98,7 @@ func (u *upstream) asked(text string) (n int) {
 	return n
 }
 
-func (u *upstream) cuts(text string) int {
+func (u *scripted) cuts(text string) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.cut[text]
@@ -108,7 +108,7 @@ func (u *upstream) cuts(text string) int {
 type alone struct {
 	t          *testing.T
 	base       string
-	upstream   *upstream
+	upstream   *scripted
 	bin, data  string
 	token, few string
 }
@@ -118,7 +118,7 @@ func startAlone(t *testing.T) *alone {
 	bin, _ := programs(t)
 	dir := t.TempDir()
 	port := freePort(t)
-	a := &alone{t: t, base: "http://" + local(port), upstream: newUpstream(t), bin: bin, data: filepath.Join(dir, "data")}
+	a := &alone{t: t, base: "http://" + local(port), upstream: newScripted(t), bin: bin, data: filepath.Join(dir, "data")}
 	p := newProcess(t, dir, "up", bin, "up", "--data-dir", a.data, "--listen", local(port), "--log-level", "debug", "--log-format", "json", "--rate-limit", "off")
 	p.env = []string{
 		"MOLTBOT_MODEL_MODEL_PROVIDER=stand-in", "MOLTBOT_MODEL_MODEL=scripted", "MOLTBOT_MODEL_ENDPOINT=" + a.upstream.url,

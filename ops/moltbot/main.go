@@ -41,6 +41,7 @@ type cli struct {
 	Probe   probeCmd   `cmd:"" help:"Ask an address whether all is well, for health checks."`
 	Workers workersCmd `cmd:"" help:"Show the processes that work, wherever they run."`
 	Scale   scaleCmd   `cmd:"" help:"Change how many messages each process works on at a time."`
+	Model   modelCmd   `cmd:"" help:"Show and change the models while everything runs."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
 	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
 	Bench   benchCmd   `cmd:"" help:"Measure how fast this machine runs it."`

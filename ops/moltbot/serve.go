@@ -44,6 +44,11 @@ func (f flags) load(c *cli) (config.Config, error) {
 	return conf, conf.Validate()
 }
 
+// sources are the files that the configuration was read from.
+func sources(c *cli, conf config.Config) []string {
+	return slices.DeleteFunc([]string{c.File, conf.Model.File}, func(name string) bool { return name == "" })
+}
+
 func set(to *string, from string) {
 	if from != "" {
 		*to = from
@@ -76,6 +81,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, out *console) error {
 	began := time.Now()
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: []string{app.RoleIngress, app.RoleWorkers}, Embedded: true, Version: version(),
+		Reload: func() (config.Config, error) { return u.load(c) }, Files: sources(c, conf),
 		Log: takeRedisLog(observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format})),
 	})
 	if err != nil {
@@ -113,11 +119,11 @@ func greet(out *console, a *app.App, conf config.Config, took time.Duration) err
 	}
 	kind, warning := a.Store()
 	fmt.Fprintf(out.out, "\nmoltbot %s is ready on http://%s (%d ms)\n", version(), a.Address(), took.Milliseconds())
-	fmt.Fprintf(out.out, "  data   %s   store  %s   model  %s\n", conf.DataDir, kind, conf.Model.Provider)
+	fmt.Fprintf(out.out, "  data   %s   store  %s   model  %s\n", conf.DataDir, kind, conf.Model.First().Provider)
 	if warning != "" {
 		fmt.Fprintf(out.out, "  note   %s\n", warning)
 	}
-	if conf.Model.Provider == "demo" {
+	if conf.Model.First().Demo {
 		fmt.Fprintln(out.out, "  note   the demo model answers; name a real one with model_provider, endpoint and api_key in the configuration")
 	}
 	fmt.Fprintf(out.out, "\ntoken (365 days, user \"owner\"):\n%s\n\ntry it:\ncurl -sS http://%s/api/chat -H \"Content-Type: application/json\" -d '{\"message\":\"hello\",\"session_id\":\"first\",\"token\":\"%s\"}'\n\n",
@@ -151,6 +157,7 @@ func (s *serveCmd) Run(ctx context.Context, c *cli, out *console) error {
 	}
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: roles, Version: version(),
+		Reload: func() (config.Config, error) { return s.load(c) }, Files: sources(c, conf),
 		Log: takeRedisLog(observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format, Role: s.Role})),
 	})
 	if err != nil {

@@ -54,6 +54,8 @@ type Answer struct {
 	Tokens int
 	// Cached says that it was made for another request.
 	Cached bool
+	// Apology says that no model answered, and that Text is an apology for it.
+	Apology bool
 }
 
 // What an answer may finish with.
@@ -75,10 +77,13 @@ type Completer interface {
 // stays what it is when the table changes.
 type Choice struct {
 	Completer
-	Name  string // of the model, as the table calls it
-	Model string // as the provider knows it
-	Text  string // of the message, without the route that led it
-	Table int64  // revision of the table; 0: there is none
+	Name string // of the model, as the table or the caller calls it
+	// Listed is the name in the table that it falls under, for metrics and spans:
+	// unlike Name it is never what a caller wrote. May be empty.
+	Listed string
+	Model  string // as the provider knows it
+	Text   string // of the message, without the route that led it
+	Table  int64  // revision of the table; 0: there is none
 }
 
 // Only is a Choice without a table: one Completer answers everything, with the
