@@ -171,15 +171,19 @@ func (in *Ingress) unanswered(c echo.Context, x *completion) error {
 	if err := c.Request().Context().Err(); err != nil {
 		return err
 	}
-	return in.gaveUp()
+	return in.gaveUp(c, x)
 }
 
-// gaveUp is the reason why a request waits no longer.
-func (in *Ingress) gaveUp() error {
+// gaveUp is the reason why a request waits no longer. To try again by itself
+// makes sense for a client where the server stops, or where it waits on.
+func (in *Ingress) gaveUp(c echo.Context, x *completion) error {
 	select {
 	case <-in.draining:
 		return &contracts.Error{Code: contracts.CodeStopping, RetryAfter: full, Message: "this server is stopping; try again after Retry-After"}
 	default:
+	}
+	if !x.keyed {
+		c.Response().Header().Set(retryHeader, "false")
 	}
 	return fail(contracts.CodeModelTimeout, "the answer took longer than this server lets a request wait")
 }

@@ -76,7 +76,7 @@ func (s *completionStream) end(r *contracts.Result, err error) error {
 			Code: contracts.CodeModelFailed, Message: "the answer broke off after its beginning had been sent; ask again", Err: err,
 		})
 	case errors.Is(err, errIdle):
-		return s.broken(s.in.gaveUp())
+		return s.broken(s.in.gaveUp(s.c, s.x))
 	}
 	return nil // the client is gone
 }

@@ -247,14 +247,40 @@ func TestCompletionFailed(t *testing.T) {
 
 func TestCompletionPatienceOver(t *testing.T) {
 	r, cancels := noting(t, func(o *ingress.Options) { o.OpenAICap = time.Millisecond })
-	refused(t, r.complete(ask(user("hi"))), 504, "model_timeout")
+	res := r.complete(ask(user("hi")))
+	if refused(t, res, 504, "model_timeout"); res.header.Get("X-Should-Retry") != "false" {
+		t.Errorf("to be tried again: %v", res.header)
+	}
 	await(t, "the cancel", cancels)
-	refused(t, r.complete(ask(user("hi")), "Idempotency-Key: k"), 504, "model_timeout")
+	res = r.complete(ask(user("hi")), "Idempotency-Key: k")
+	if refused(t, res, 504, "model_timeout"); res.header.Get("X-Should-Retry") != "" {
+		t.Errorf("not to be tried again: %v", res.header)
+	}
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
 	if len(cancels) != 0 {
 		t.Error("a message that can be asked for again was given up")
+	}
+}
+
+// At shutdown, who waits is told to try elsewhere.
+func TestCompletionWhileStopping(t *testing.T) {
+	r, cancels := noting(t, func(o *ingress.Options) { o.DrainWait = time.Millisecond })
+	w := r.work(held(t, nil))
+	waiting := r.later(http.MethodPost, "/v1/chat/completions", ask(user("hi")))
+	m := await(t, "the message", w.taken)
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	res := await(t, "the answer", waiting)
+	if refused(t, res, 503, "shutting_down"); res.header.Get("Retry-After") == "" || res.header.Get("X-Should-Retry") != "" {
+		t.Errorf("%v", res.header)
+	}
+	if await(t, "the cancel", cancels) != m.ID {
+		t.Error("another message was given up")
+	}
+	if err := await(t, "the end", stopped); err != nil {
+		t.Error(err)
 	}
 }
 

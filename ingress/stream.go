@@ -18,21 +18,17 @@ import (
 // storeAndStream stores a message and shows its answer while it is made. Until
 // the queue has the message, an error is an answer like any other.
 func (in *Ingress) storeAndStream(c echo.Context, a *accepted) error {
-	result, found, err := in.known(c.Request().Context(), a)
+	ctx := c.Request().Context()
+	r, err := in.answeredBefore(ctx, a)
 	if err != nil {
 		return err
 	}
-	patience := in.patience(a.patience, in.o.StreamCap)
+	a.patience = in.patience(a.patience, in.o.StreamCap)
 	w := in.replies.follow(a.message.ID) // before publishing: a fast worker may answer at once
 	defer w.cancel()
-	known := found
-	if found {
-		in.metrics.accepted(true)
-	} else {
-		if patience > 0 {
-			a.message.ReplyTo = in.replies.subject
-		}
-		if known, err = in.stored(c.Request().Context(), a); err != nil {
+	var how wait
+	if r == nil {
+		if how, err = in.begin(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -43,10 +39,10 @@ func (in *Ingress) storeAndStream(c echo.Context, a *accepted) error {
 	if s.status("accepted") != nil {
 		return nil
 	}
-	if found {
-		return s.ended(&result, in.showRest(s, w.shown, &result))
+	if r != nil {
+		return s.ended(r, in.showRest(s, w.shown, r))
 	}
-	return s.follow(w, wait{patience, known || a.repeated})
+	return s.follow(w, how)
 }
 
 // resume is GET /api/chat/{id} for a client that reads along: it goes on where
