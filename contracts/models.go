@@ -17,6 +17,15 @@ type ModelsStatus struct {
 	Providers []string `json:"providers,omitempty"` // that its configuration names, in order
 	// Mistake says why its configuration could not be read again.
 	Mistake string `json:"mistake,omitempty"`
+	// Resting are the keys that are not used at the moment, by provider.
+	Resting map[string][]RestingKey `json:"resting,omitempty"`
+}
+
+// RestingKey is a key of a provider that has had too many calls, or is refused.
+type RestingKey struct {
+	Key     int       `json:"key"` // which one, from 1, as configured
+	Until   time.Time `json:"until"`
+	Refused bool      `json:"refused,omitempty"`
 }
 
 // AdminModel is the answer of GET /admin/model.

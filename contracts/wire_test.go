@@ -146,7 +146,7 @@ var (
 // aModelsWorker is a worker that refuses a table.
 func aModelsWorker() WorkerStatus {
 	w := aWorker
-	w.Models = &ModelsStatus{Revision: 11, Refused: 12, Error: "no provider", File: "abc", Providers: []string{"a", "b"}, Mistake: "line 3"}
+	w.Models = &ModelsStatus{Revision: 11, Refused: 12, Error: "no provider", File: "abc", Providers: []string{"a", "b"}, Mistake: "line 3", Resting: map[string][]RestingKey{"a": {{Key: 2, Until: noon, Refused: true}}}}
 	return w
 }
 

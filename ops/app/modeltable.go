@@ -17,12 +17,14 @@ import (
 	"moltbot/ops/config"
 )
 
-// answerers is what has to be ready before a table may be in force.
-type answerers interface {
+// modelChain is what has to be ready before a table may be in force.
+type modelChain interface {
 	// SetProviders makes these the providers. It refuses them all or none.
 	SetProviders(map[string]config.Provider) error
 	// Use makes r the table, or refuses it.
 	Use(r *contracts.Router) error
+	// Resting are the keys that are not used at the moment, by provider.
+	Resting() map[string][]contracts.RestingKey
 }
 
 // said is what the configuration of a process says of models.
@@ -41,7 +43,7 @@ func saidBy(c config.Config) said {
 // in force here leaves the one before it.
 type models struct {
 	log    zerolog.Logger
-	chain  answerers // nil: this process needs the names only
+	chain  modelChain // nil: this process needs the names only
 	router atomic.Pointer[contracts.Router]
 	lost   chan struct{} // the bucket holds no table
 	asked  chan reload
@@ -64,7 +66,7 @@ type reload struct {
 
 // newModels begins with the table of the configuration itself. Chain, if there
 // is one, has its providers.
-func newModels(s said, chain answerers, log zerolog.Logger) (*models, error) {
+func newModels(s said, chain modelChain, log zerolog.Logger) (*models, error) {
 	m := &models{
 		log: log, chain: chain, said: s, kept: s.providers,
 		lost: make(chan struct{}, 1), asked: make(chan reload, 16),
@@ -224,10 +226,14 @@ func (m *models) status() *contracts.ModelsStatus {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &contracts.ModelsStatus{
+	s := &contracts.ModelsStatus{
 		Revision: m.Router().Revision, Refused: m.refused, Error: m.why, File: m.said.digest,
 		Providers: slices.Sorted(maps.Keys(m.kept)), Mistake: m.mistake,
 	}
+	if m.chain != nil {
+		s.Resting = m.chain.Resting()
+	}
+	return s
 }
 
 // shown is what "moltbot status" calls the model.
@@ -241,7 +247,7 @@ func (m *models) shown() string {
 }
 
 // openModels begins with the table of the configuration, and follows the bucket.
-func (a *App) openModels(chain answerers) (err error) {
+func (a *App) openModels(chain modelChain) (err error) {
 	s := saidBy(a.o.Config)
 	if chain == nil {
 		s.table = namesAny(s.table)

@@ -49,6 +49,10 @@ func (f *fakeChain) Use(r *contracts.Router) error {
 	return nil
 }
 
+func (f *fakeChain) Resting() map[string][]contracts.RestingKey {
+	return map[string][]contracts.RestingKey{"one": {{Key: 2, Refused: true}}}
+}
+
 func lacks(t contracts.ModelTable, providers map[string]config.Provider) error {
 	for name, m := range t.Models {
 		if _, ok := providers[m.Provider]; !ok {
@@ -279,6 +283,7 @@ func TestWorkerWithoutAProviderRefuses(t *testing.T) {
 	s := w2.models.status()
 	equal(t, "refused", s.Refused, w1.models.Router().Revision)
 	hasText(t, s.Error, "no provider two")
+	equal(t, "resting keys", len(s.Resting["one"]), 1)
 	w2.stays("A")
 	equal(t, "lines", len(w2.lines.errorsOf(t, "models refused, the table before stays in force")), 1)
 	w2.replace(modelFile("x=two/B"))

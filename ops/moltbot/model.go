@@ -169,6 +169,15 @@ func troubles(w contracts.ModelsNode, revision int64) (texts []string) {
 	if w.Models.Mistake != "" {
 		texts = append(texts, "its configuration is refused: "+w.Models.Mistake)
 	}
+	for _, provider := range slices.Sorted(maps.Keys(w.Models.Resting)) {
+		for _, k := range w.Models.Resting[provider] {
+			why := "it has had too many calls"
+			if k.Refused {
+				why = "the provider refuses it"
+			}
+			texts = append(texts, fmt.Sprintf("key %d of %s rests until %s: %s", k.Key, provider, k.Until.Format("15:04:05 MST"), why))
+		}
+	}
 	return texts
 }
 

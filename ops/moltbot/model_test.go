@@ -97,7 +97,7 @@ func TestPrintModelsNamesWhoIsBehind(t *testing.T) {
 		Revision: 7,
 		Table:    &contracts.ModelTable{Default: "x", By: "ann", At: time.Unix(0, 0).UTC(), Models: map[string]contracts.ModelEntry{"x": {Provider: "p", Model: "m"}}},
 		Workers: []contracts.ModelsNode{
-			{Node: "n1", Host: "a", PID: 1, Models: &contracts.ModelsStatus{Revision: 7}},
+			{Node: "n1", Host: "a", PID: 1, Models: &contracts.ModelsStatus{Revision: 7, Resting: map[string][]contracts.RestingKey{"p": {{Key: 2, Until: time.Unix(0, 0).UTC(), Refused: true}}}}},
 			{Node: "n2", Host: "b", PID: 2, Models: &contracts.ModelsStatus{Revision: 6, Refused: 7, Error: "no provider p", Mistake: "line 3"}},
 			{Node: "n3", Host: "c", PID: 3},
 		},
@@ -106,7 +106,7 @@ func TestPrintModelsNamesWhoIsBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	contains(t, b.String(), "n2 (b, process 2): at revision 6: no provider p", "n2 (b, process 2): its configuration is refused: line 3",
-		"n3 (c, process 3): its version knows no tables", "workers  1 of 3 at revision 7", "by ann at 1970-01-01 00:00:00 UTC")
+		"n1 (a, process 1): key 2 of p rests until 00:00:00 UTC: the provider refuses it", "n3 (c, process 3): its version knows no tables", "workers  1 of 3 at revision 7", "by ann at 1970-01-01 00:00:00 UTC")
 	b.Reset()
 	if err := printModels(&b, contracts.AdminModel{}); err != nil {
 		t.Fatal(err)
