@@ -27,7 +27,10 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"Health": contracts.Health{}, "Ready": contracts.Ready{}, "AdminStatus": contracts.AdminStatus{}, "QueueStatus": contracts.QueueStatus{},
 		"TokenRequest": contracts.TokenRequest{}, "TokenReply": contracts.TokenReply{}, "AdminWorkers": contracts.AdminWorkers{},
 		"WorkerStatus": contracts.WorkerStatus{}, "PoolStatus": contracts.PoolStatus{}, "PoolRequest": contracts.PoolRequest{},
-		"PoolReply": contracts.PoolReply{},
+		"PoolReply": contracts.PoolReply{}, "StreamDelta": contracts.StreamDelta{}, "StreamReset": contracts.StreamReset{},
+		"ModelsStatus": contracts.ModelsStatus{}, "RestingKey": contracts.RestingKey{}, "AdminModel": contracts.AdminModel{},
+		"ModelsNode": contracts.ModelsNode{}, "ModelTable": contracts.ModelTable{}, "ModelRoute": contracts.ModelRoute{},
+		"ModelEntry": contracts.ModelEntry{}, "ModelRequest": contracts.ModelRequest{}, "ModelReply": contracts.ModelReply{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {
