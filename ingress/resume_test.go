@@ -144,7 +144,6 @@ func TestGarbagePieces(t *testing.T) {
 // patientWriter is a connection whose client takes nothing until its deadline.
 type patientWriter struct {
 	*httptest.ResponseRecorder
-	full     bool
 	deadline time.Time
 	limits   chan time.Duration
 }

@@ -184,15 +184,20 @@ func TestStreamOfTwoTries(t *testing.T) {
 	if d := workerstest.Await(t, "the answer so far", also); d.Text != "good " || d.Offset != 0 || d.Run != second.Run {
 		t.Errorf("%+v", d)
 	}
-	onDelta("answer")
+	onDelta("ans")
+	onDelta("wer") // is held back, and goes out with the end
 	goOn <- nil
 	for _, c := range []chan heard{got, also} {
-		if d := workerstest.Await(t, "the last piece", c); d.Text != "answer" || d.Offset != 5 {
-			t.Errorf("%+v", d)
+		text := "good "
+		r := workerstest.Await(t, "a piece", c)
+		for ; r.reply == nil; r = workerstest.Await(t, "a piece or the reply", c) {
+			if r.Offset != len(text) {
+				t.Errorf("%+v behind %q", r.Delta, text)
+			}
+			text += r.Text
 		}
-		r := workerstest.Await(t, "the reply", c)
-		if r.reply == nil {
-			t.Fatalf("%+v", r)
+		if text != "good answer" {
+			t.Errorf("before the reply came %q", text)
 		}
 		if res := p.result(*r.reply); res.Reply != "good answer" || res.Run != second.Run {
 			t.Errorf("%+v", res)
@@ -269,5 +274,30 @@ func TestShownIsFinal(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// Nothing of a run is left to be sent when it returns: the reply comes next.
+func TestRunSendsAllItsPieces(t *testing.T) {
+	p := newPlant(t)
+	m := p.message("s", 1, "text", contracts.SubjectReply("n"))
+	m.Flags = contracts.FlagStream
+	task := p.task(m)
+	tn := p.turn(func(_ context.Context, r model.Request) (model.Answer, error) {
+		r.OnDelta("one ")
+		r.OnDelta("two")
+		return said("one two"), nil
+	})
+	text := ""
+	tn.replies.hereDelta = func(_ string, d contracts.Delta) bool {
+		text += d.Text
+		return true
+	}
+	synctest.Test(t, func(t *testing.T) { // so that no time passes
+		_, err := tn.Run(t.Context(), task)
+		must(t, err)
+	})
+	if text != "one two" {
+		t.Errorf("sent %q", text)
 	}
 }

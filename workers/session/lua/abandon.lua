@@ -6,8 +6,9 @@
 local lease, box, done, id = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 if redis.call('EXISTS', done) == 1 then return 'finished' end
 local holder = redis.call('GET', lease)
-if holder and holder ~= 'hold' then
-  -- The holder has counted an attempt of what it runs. Anything else waits behind that.
+if holder then
+  -- The holder has counted an attempt of what it runs; anything else waits behind
+  -- that, or for the end of a back-off, in which the holder is 'hold'.
   local t = redis.call('HGET', box, 't:' .. id)
   if t and string.match(t, '^%d+:(.*)$') == holder then return 'busy' end
 end
