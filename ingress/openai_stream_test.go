@@ -124,6 +124,22 @@ func TestCompletionStreamFromTheResult(t *testing.T) {
 	}
 }
 
+// What is missing at the end of the pieces is in the result, too.
+func TestCompletionStreamWithAGap(t *testing.T) {
+	r := newOpenAIRig(t)
+	end := make(chan contracts.Result, 1)
+	r.work(r.telling(end, "one "))
+	s := r.stream("POST", "/v1/chat/completions", ask(user("hi"), streaming))
+	s.next() // who speaks
+	if e := s.next(); !strings.Contains(e.data, `"content":"one "`) {
+		t.Fatalf("first piece: %+v", e)
+	}
+	end <- contracts.Result{Reply: "one two", Run: 1}
+	same(t, s.chunks(),
+		`{"choices":[{"index":0,"delta":{"content":"two"},"logprobs":null,"finish_reason":null}]}`,
+		`{"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"system_fingerprint":"demo-1"}`, "[DONE]")
+}
+
 func TestCompletionStreamOfCalls(t *testing.T) {
 	r := newOpenAIRig(t)
 	r.work(func(m contracts.Message) (contracts.Result, bool) {

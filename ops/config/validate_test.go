@@ -64,6 +64,7 @@ func TestValidate(t *testing.T) {
 		"conversation":          {func(c *Config) { c.Queue.MaxMessages = 63 }, "queue.max_per_conversation: (64) must be at most"},
 		"pending":               {func(c *Config) { c.Workers.Slots = 20_001 }, "queue.max_ack_pending: (20000) must be at least workers.slots (20001)"},
 		"zero slots":            {func(c *Config) { c.Workers.Slots = 0 }, "workers.slots: must be greater than 0"},
+		"large bodies":          {func(c *Config) { c.HTTP.MaxOpenAIBody = 983_041 }, "http.max_openai_body: (983041) must be at most 983040"},
 		"negative bytes":        {func(c *Config) { c.Queue.MaxBytes = -1 }, "queue.max_bytes: must be greater than 0"},
 		"negative cap":          {func(c *Config) { c.Model.MaxConcurrent = -1 }, "model.max_concurrent: must not be negative"},
 		"zero time":             {func(c *Config) { c.Session.TTL = 0 }, "session.ttl: must be greater than 0"},
