@@ -64,7 +64,9 @@ func TestModelsAnswerByRouteAndFallBack(t *testing.T) {
 	equal(t, "model", zh.Model, "zh-1")
 	equal(t, "tokens", zh.MaxTokens, 13)
 
-	main.Behave(func(modeltest.Request) modeltest.Behavior { return modeltest.Behavior{Kind: modeltest.Status, Status: 503} })
+	main.Behave(func(modeltest.Request) modeltest.Behavior {
+		return modeltest.Behavior{Kind: modeltest.Status, Status: 503}
+	})
 	equal(t, "the fall-back answers", chatReply(t, a, token, "again").Reply, "echo: again")
 	last := spare.Requests()[1]
 	equal(t, "model of the fall-back", last.Model, "s-1")
