@@ -140,7 +140,11 @@ func (m *models) adopt(r *contracts.Router) {
 }
 
 func (m *models) refuse(r *contracts.Router, revision int64, err error) {
+	said := m.refused == revision && m.why == err.Error() // and the configuration was read again
 	m.pending, m.refused, m.why = r, revision, err.Error()
+	if said {
+		return
+	}
 	m.log.Error().Err(err).Int64("revision", revision).Int64("in_force", m.Router().Revision).
 		Msg("models refused, the table before stays in force")
 }
