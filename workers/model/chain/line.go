@@ -26,9 +26,9 @@ func (l *line) Complete(ctx context.Context, r model.Request) (model.Answer, err
 		t.onDelta = r.OnDelta
 	}
 	for {
-		answer, err := t.call(ctx)
+		err := t.call(ctx)
 		if err == nil {
-			return answer, nil
+			return t.answer, nil
 		}
 		if err = t.failed(ctx, err); err != nil {
 			return model.Answer{}, err
@@ -40,6 +40,8 @@ func (l *line) Complete(ctx context.Context, r model.Request) (model.Answer, err
 type tries struct {
 	line    *line
 	asked   model.Request
+	sent    model.Request // to the present link
+	answer  model.Answer
 	onDelta func(string)
 
 	at      int       // the link that is asked
@@ -59,29 +61,30 @@ func (t *tries) show(text string) {
 func (t *tries) link() *link { return t.line.links[t.at] }
 
 // call asks the present link once.
-func (t *tries) call(ctx context.Context) (answer model.Answer, err error) {
+func (t *tries) call(ctx context.Context) (err error) {
 	k := t.link()
 	if k.provider.breaker.shut() {
-		return answer, leftAlone(k.provider.breaker.wait())
+		return leftAlone(k.provider.breaker.wait())
 	}
 	ctx, stop := t.bound(ctx)
 	defer stop()
 	if k.limit != nil {
 		if err := k.limit.Enter(ctx); err != nil {
-			return answer, err
+			return err
 		}
 		defer k.limit.Leave()
 	}
 	permit, ok := k.provider.breaker.enter()
 	if !ok {
-		return answer, leftAlone(k.provider.breaker.wait())
+		return leftAlone(k.provider.breaker.wait())
 	}
 	t.begin()
 	err = errPanicked
 	defer func() { t.ended(ctx, permit, err) }()
-	answer, err = k.call.Complete(ctx, t.request(k))
-	answer.Model, answer.Version = k.entry.Model, k.version
-	return answer, err
+	t.prepare(k)
+	t.answer, err = k.call.Complete(ctx, t.sent)
+	t.answer.Model, t.answer.Version = k.entry.Model, k.version
+	return err
 }
 
 // errPanicked is what a call ends with that does not return.
@@ -121,17 +124,19 @@ func (t *tries) left() time.Duration {
 	return o.Total - o.Now().Sub(t.began)
 }
 
-// request is what the client asked, and what the table says of the rest.
-func (t *tries) request(k *link) model.Request {
-	r := t.asked
-	r.Model = k.entry.Model
-	if r.Params.MaxTokens == 0 {
-		r.Params.MaxTokens = k.entry.MaxTokens
+// prepare sends what the client asked, and what the table says of the rest. Inlined
+// its copies would be in the frame of every call that waits.
+//
+//go:noinline
+func (t *tries) prepare(k *link) {
+	t.sent = t.asked
+	t.sent.Model = k.entry.Model
+	if t.sent.Params.MaxTokens == 0 {
+		t.sent.Params.MaxTokens = k.entry.MaxTokens
 	}
-	if r.Params.Temperature == nil {
-		r.Params.Temperature = k.entry.Temperature
+	if t.sent.Params.Temperature == nil {
+		t.sent.Params.Temperature = k.entry.Temperature
 	}
-	return r
 }
 
 // failed decides what follows a call that failed. Nil: the next one, which it has
