@@ -142,3 +142,24 @@ func TestProvidersAreExchanged(t *testing.T) {
 	must(t, a.close())
 	equal(t, "calls", len(main.Requests())+len(spare.Requests()), 0)
 }
+
+func TestProviderByKind(t *testing.T) {
+	w := &answerer{}
+	for name, p := range map[string]config.Provider{
+		"demo":      {Kind: config.KindDemo},
+		"claude":    {Kind: config.KindAnthropic, APIKey: "k"},
+		"anthropic": {Kind: config.KindAnthropic, APIKey: "k"},
+		"openai":    {Kind: config.KindOpenAI, APIKeys: []string{"k", "l"}},
+		"local":     {Kind: config.KindOpenAI, Endpoint: "http://127.0.0.1:1/v1"},
+	} {
+		c, err := w.provider(name, p)
+		if err != nil || c == nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		must(t, closeOne(c))
+	}
+	if c, err := w.provider("local", config.Provider{Kind: config.KindOpenAI}); err == nil || c != nil {
+		t.Errorf("a provider without an endpoint: %v, %v", c, err)
+	}
+}

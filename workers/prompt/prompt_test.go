@@ -238,3 +238,19 @@ func BenchmarkCount64KiB(b *testing.B) {
 		})
 	}
 }
+
+func TestForCountsAsTheModelDoes(t *testing.T) {
+	b, old := newBuilder(t, Options{}), newBuilder(t, Options{Encoding: Cl100kBase})
+	const text = "你好，今天天气怎么样？" // the vocabularies differ here
+	if b.Count(text) == old.Count(text) {
+		t.Fatal("both count the same, which shows nothing")
+	}
+	for name, want := range map[string]int{"gpt-4": old.Count(text), "gpt-4o": b.Count(text), "deepseek-chat": b.Count(text)} {
+		if got := b.For(name).Count(text); got != want {
+			t.Errorf("%s: %d tokens, want %d", name, got, want)
+		}
+	}
+	if old.For("gpt-4o") != old {
+		t.Error("a fixed encoding gave way")
+	}
+}
