@@ -30,6 +30,7 @@ type ChatReply struct {
 	ModelVersion string     `json:"model_version,omitempty"`
 	FinishReason string     `json:"finish_reason,omitempty"`
 	Usage        *Usage     `json:"usage,omitempty"`
+	Cached       bool       `json:"cached,omitempty"` // it was made for an earlier, identical request
 	AnsweredAt   *time.Time `json:"answered_at,omitempty"`
 }
 
@@ -96,6 +97,8 @@ type TokenRequest struct {
 	Days   int      `json:"days"`
 	Scopes []string `json:"scopes"`
 	Rate   string   `json:"rate,omitempty"` // 10/20 or off; empty: what http.rate_limit says
+	// Budget is tokens a day; 0: what http.daily_tokens says.
+	Budget int64 `json:"budget,omitempty"`
 }
 
 // TokenReply is its answer.
@@ -104,5 +107,6 @@ type TokenReply struct {
 	User    string    `json:"user"`
 	Scopes  []string  `json:"scopes"`
 	Rate    string    `json:"rate,omitempty"`
+	Budget  int64     `json:"budget,omitempty"`
 	Expires time.Time `json:"expires"`
 }

@@ -6,6 +6,7 @@ package model
 
 import (
 	"context"
+	"time"
 
 	"moltbot/contracts"
 )
@@ -55,6 +56,10 @@ type Answer struct {
 	Tokens int
 	// Cached says that it was made for another request.
 	Cached bool
+	// Cost in the operator's currency, and the time until the first token, as they
+	// were counted; 0: nobody did, or there was none.
+	Cost       float64
+	FirstToken time.Duration
 }
 
 // Completer answers a prompt. Its error is the context's own when the caller
