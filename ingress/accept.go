@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -28,6 +29,7 @@ type accepted struct {
 	// repeated says that this Idempotency-Key was seen before.
 	repeated bool
 	patience time.Duration
+	budget   int64 // of the caller, in tokens a day; 0: none
 }
 
 // check refuses what a message must not be.
@@ -88,6 +90,7 @@ func (in *Ingress) accept(c echo.Context, who Identity, r contracts.ChatRequest)
 		ID: a.id.String(), Conversation: conversation, Channel: contracts.ChannelAPI, RequestID: requestID(c),
 		Accepted: a.id.At, Caller: userID(who.User), SessionID: session, Text: r.Message, Model: r.Model,
 	}
+	a.budget = cmp.Or(who.Budget, in.o.DailyTokens)
 	return a, nil
 }
 

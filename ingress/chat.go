@@ -78,6 +78,9 @@ func (in *Ingress) answeredBefore(c echo.Context, a *accepted) (bool, error) {
 // stored publishes the message, timed and counted. Stored or not must not depend
 // on the client's patience.
 func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err error) {
+	if err := in.afford(ctx, a); err != nil {
+		return false, err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
 	defer cancel()
 	ctx, end := in.startStore(ctx)
@@ -187,7 +190,7 @@ func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 	}
 	return c.JSON(http.StatusOK, contracts.ChatReply{
 		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
-		ModelVersion: r.ModelVersion, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
+		ModelVersion: r.ModelVersion, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At, Cached: r.Cached,
 	})
 }
 

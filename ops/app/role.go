@@ -36,9 +36,14 @@ func (a *App) openWorkers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if completer, err = a.capModel(completer); err != nil {
+	if err := a.openCost(nil, func(string) bool { return c.Model.Stream && c.Model.Provider != "demo" }); err != nil {
 		return err
 	}
+	table, entry := a.entry()
+	if completer, err = a.capModel(a.aroundEach(completer, entry.Provider, table, entry)); err != nil {
+		return err
+	}
+	completer = a.aroundAll(completer, table, entry)
 	a.model = modelInfo{name}
 	builder, err := prompt.New(prompt.Options{
 		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System, Encoding: prompt.EncodingFor(c.Model.Name),
@@ -132,6 +137,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		return fmt.Errorf("listen on %s (is another program there? choose one with --listen): %w", c.Listen, err)
 	}
 	a.onClose("listener", closeListener(a.listener))
+	a.openUsage()
 	admin, err := a.openAdmin(ctx)
 	if err != nil {
 		return fmt.Errorf("admin API: %w", err)
@@ -142,7 +148,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		Admin: admin, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
-		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,
+		Rate: rate, DailyTokens: int64(c.HTTP.DailyTokens), Budget: a.usage, Limits: a.rdb, TrustedProxy: proxies,
 		Metrics: a.registerer(), Traces: a.tracerProvider(),
 	})
 	return err
@@ -181,7 +187,7 @@ func (v verifier) Verify(token string) (ingress.Identity, error) {
 	if err != nil {
 		return ingress.Identity{}, err
 	}
-	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate}, nil
+	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate, Budget: c.Budget}, nil
 }
 
 func networks(cidrs []string) ([]*net.IPNet, error) {

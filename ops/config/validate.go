@@ -212,6 +212,7 @@ func (f *findings) limits(c Config) {
 	f.want(c.HTTP.ReadTimeout >= c.HTTP.HeaderTimeout,
 		fmt.Sprintf("(%s) must be at least http.header_timeout (%s)", show(c.HTTP.ReadTimeout), show(c.HTTP.HeaderTimeout)),
 		"http.read_timeout", "http.header_timeout")
+	f.want(c.Cache.TTL <= 24*time.Hour, fmt.Sprintf("(%s) must be at most 24h", show(c.Cache.TTL)), "cache.ttl")
 	_, err := c.HTTP.Rate()
 	f.want(err == nil, rateText, "http.rate_limit")
 	f.want(oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"),

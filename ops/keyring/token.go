@@ -36,6 +36,7 @@ type Claims struct {
 	User    string         // 1 to 64 of A-Z a-z 0-9 . _ : @ -
 	Scopes  []string       // ScopeChat, ScopeAdmin
 	Rate    contracts.Rate // the caller's own; zero: the default of the ingress
+	Budget  int64          // tokens of models a day; 0: the default of the ingress
 	Expires time.Time
 	ID      string    // Sign makes one if empty
 	Issued  time.Time // Sign takes the present if zero
@@ -56,6 +57,7 @@ type payload struct {
 	ID        string           `json:"jti"`
 	Scope     string           `json:"scope"`
 	Rate      string           `json:"rate,omitempty"`
+	Budget    int64            `json:"budget,omitempty"`
 }
 
 func (p *payload) GetExpirationTime() (*jwt.NumericDate, error) { return p.Expires, nil }
@@ -79,7 +81,7 @@ func (k *Keyring) Sign(c Claims) (string, error) {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, &payload{
-		Issuer: issuer, Subject: c.User, Audience: audience, ID: c.ID, Scope: strings.Join(c.Scopes, " "), Rate: c.Rate.String(),
+		Issuer: issuer, Subject: c.User, Audience: audience, ID: c.ID, Scope: strings.Join(c.Scopes, " "), Rate: c.Rate.String(), Budget: c.Budget,
 		Expires: jwt.NewNumericDate(c.Expires), Issued: jwt.NewNumericDate(c.Issued),
 	})
 	token.Header["kid"] = k.tokens.primary
@@ -103,6 +105,9 @@ func (k *Keyring) signable(c Claims) error {
 	}
 	if !c.Rate.IsZero() {
 		errs = append(errs, c.Rate.Check())
+	}
+	if c.Budget < 0 {
+		errs = append(errs, errors.New("budget must not be negative"))
 	}
 	if len(c.Scopes) == 0 {
 		errs = append(errs, errors.New("it needs a scope"))
@@ -146,8 +151,11 @@ func (k *Keyring) Verify(token string) (Claims, error) {
 			return Claims{}, fmt.Errorf("%w: invalid rate", ErrToken)
 		}
 	}
+	if p.Budget < 0 {
+		return Claims{}, fmt.Errorf("%w: invalid budget", ErrToken)
+	}
 	c := Claims{
-		User: p.Subject, ID: p.ID, Rate: rate, Expires: p.Expires.UTC(), Issued: p.Issued.UTC(),
+		User: p.Subject, ID: p.ID, Rate: rate, Budget: p.Budget, Expires: p.Expires.UTC(), Issued: p.Issued.UTC(),
 		Scopes: slices.DeleteFunc(strings.Fields(p.Scope), func(s string) bool { return !known(s) }),
 	}
 	k.verified.remember(token, c)

@@ -41,6 +41,8 @@ type cli struct {
 	Probe   probeCmd   `cmd:"" help:"Ask an address whether all is well, for health checks."`
 	Workers workersCmd `cmd:"" help:"Show the processes that work, wherever they run."`
 	Scale   scaleCmd   `cmd:"" help:"Change how many messages each process works on at a time."`
+	Usage   usageCmd   `cmd:"" help:"Show what callers used of the models."`
+	Cache   cacheCmd   `cmd:"" help:"Cached answers."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
 	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
 	Bench   benchCmd   `cmd:"" help:"Measure how fast this machine runs it."`

@@ -9,32 +9,21 @@ import (
 	"moltbot/workers/model"
 )
 
-// passed is how models are called that a caller named and the table does not
-// know: a name that callers make up must not become a label or a row.
-const passed = "any"
-
-func nameOf(name string, e contracts.ModelEntry) string {
-	if e.AnyModel {
-		return e.Provider + "/" + passed
-	}
-	return name
-}
-
 // Around counts the calls of inner: one upstream's of the model called name in
-// the table. It goes inside of all that tries again and falls back. The nil *Book
-// counts nothing.
+// the table; for a model that the table does not have, of the one that lets it
+// through, so that no caller makes up a label or a row. It goes inside of all that
+// tries again and falls back. The nil *Book counts nothing.
 func (b *Book) Around(inner model.Completer, provider, name string, e contracts.ModelEntry) model.Completer {
 	if b == nil {
 		return inner
 	}
-	name = nameOf(name, e)
 	return &metered{book: b, inner: inner, provider: provider, name: name, entry: e, metrics: b.metrics.of(provider, name)}
 }
 
 // Spared counts an answer that cost no call.
-func (b *Book) Spared(caller, _, name string, e contracts.ModelEntry) {
+func (b *Book) Spared(caller, name string) {
 	if b != nil {
-		b.add(used{cell: cell{caller, nameOf(name, e)}, counts: counts{cached: 1}})
+		b.add(used{cell: cell{caller, name}, counts: counts{cached: 1}})
 	}
 }
 

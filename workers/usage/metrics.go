@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,8 @@ type metrics struct {
 	tokens, calls, cost *prometheus.CounterVec
 	duration, first     *prometheus.HistogramVec
 	failures, lost      prometheus.Counter
+
+	models sync.Map // *modelMetrics by provider and name
 }
 
 // newMetrics registers with reg; nil: with a registry of its own that nobody reads.
@@ -58,6 +61,10 @@ type modelMetrics struct {
 }
 
 func (m *metrics) of(provider, name string) *modelMetrics {
+	key := [2]string{provider, name}
+	if known, ok := m.models.Load(key); ok {
+		return known.(*modelMetrics)
+	}
 	out := &modelMetrics{
 		prompt: m.tokens.WithLabelValues(provider, name, "prompt"), completion: m.tokens.WithLabelValues(provider, name, "completion"),
 		cost: m.cost.WithLabelValues(provider, name), calls: make(map[string]prometheus.Counter),
@@ -66,6 +73,7 @@ func (m *metrics) of(provider, name string) *modelMetrics {
 	for _, o := range outcomes() {
 		out.calls[o] = m.calls.WithLabelValues(provider, name, o)
 	}
+	m.models.Store(key, out)
 	return out
 }
 

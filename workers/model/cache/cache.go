@@ -48,7 +48,7 @@ type Options struct {
 	// Metrics takes the cache's metrics; nil: nobody reads them.
 	Metrics prometheus.Registerer
 	// Spared hears of every answer that cost no call of the caller's own. Default: nobody does.
-	Spared func(caller, provider, name string, e contracts.ModelEntry)
+	Spared func(caller, name string)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -61,7 +61,7 @@ func (o *Options) fill() error {
 		o.Now = time.Now
 	}
 	if o.Spared == nil {
-		o.Spared = func(string, string, string, contracts.ModelEntry) {}
+		o.Spared = func(string, string) {}
 	}
 	var errs []error
 	if o.Redis == nil || o.Sealer == nil || o.Namer == nil {
@@ -145,7 +145,7 @@ func (w *cached) Complete(ctx context.Context, r model.Request) (model.Answer, e
 func (w *cached) spared(r *model.Request, a model.Answer, from int) model.Answer {
 	a.Cached, a.Cost, a.FirstToken = true, 0, 0
 	w.cache.metrics.requests[from].Inc()
-	w.cache.o.Spared(r.Caller, w.entry.Provider, w.name, w.entry)
+	w.cache.o.Spared(r.Caller, w.name)
 	if r.OnDelta != nil && from != fromFlight && a.Text != "" {
 		r.OnDelta(a.Text)
 	}

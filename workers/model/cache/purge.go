@@ -48,8 +48,7 @@ type word struct {
 	read time.Time
 }
 
-// mostWords bounds the names that are remembered: a model that lets any name
-// through has as many as its callers make up.
+// mostWords bounds the names that are remembered: tables come and go.
 const mostWords = 1024
 
 // word gives the words of all models and of name. Whoever finds them old reads
