@@ -28,7 +28,7 @@ func (a *App) openCost(quotas map[string]int64, streams func(provider string) bo
 	}
 	a.cache, err = cache.New(cache.Options{
 		Redis: a.rdb, Sealer: a.keys.Sealer(), Namer: a.namer, Log: a.o.Log, TTL: c.TTL, Memory: int64(c.Memory), Shared: c.Shared,
-		Demo: c.Demo, Metrics: a.registerer(), Spared: a.book.Spared,
+		Demo: c.Demo, Lease: a.o.Config.Queue.Lease, Metrics: a.registerer(), Spared: a.book.Spared,
 	})
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (a *App) entry() (name string, e contracts.ModelEntry) {
 	return e.Model, e
 }
 
-// budgets reads what was used, for whoever refuses and whoever reports.
+// openUsage reads what was used, for whoever refuses and whoever reports.
 func (a *App) openUsage() {
 	a.usage = usage.NewStore(usage.StoreOptions{Redis: a.rdb, Sealer: a.keys.Sealer(), Namer: a.namer})
 }

@@ -13,6 +13,7 @@ const (
 	Health  = "health"  // POST /api/health
 	Floor   = "floor"   // the bare pipeline
 	Chat    = "chat"    // POST /api/chat, demo model
+	Cache   = "cache"   // POST /api/chat, the same question in ever new sessions
 	Waiting = "waiting" // many requests that wait for a slow model
 	Scale   = "scale"   // throughput of 2, 4 and 8 worker processes
 	Idle    = "idle"    // no load
@@ -21,7 +22,7 @@ const (
 )
 
 // Names lists the scenarios.
-func Names() []string { return []string{Health, Floor, Chat, Waiting, Scale, Idle} }
+func Names() []string { return []string{Health, Floor, Chat, Cache, Waiting, Scale, Idle} }
 
 const (
 	startWait      = 30 * time.Second
@@ -53,6 +54,8 @@ func (b *bench) stand(ctx context.Context, t turn) (*stand, error) {
 		return b.up(ctx, t, healthTarget{})
 	case Chat:
 		return b.up(ctx, t, &chatTarget{sessions: sessions(t.Callers)})
+	case Cache:
+		return b.up(ctx, t, &cacheTarget{}, "cache: {demo: true}")
 	case Floor:
 		return b.floor(ctx, t)
 	case against:

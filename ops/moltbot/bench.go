@@ -23,7 +23,7 @@ import (
 const benchKey = "MOLTBOT_BENCH_API_KEY"
 
 type benchCmd struct {
-	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, waiting, scale or idle. Default: floor chat."`
+	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, cache, waiting, scale or idle. Default: floor chat."`
 
 	Callers     []int         `default:"64" help:"Callers of the closed loop; several with commas are measured one by one."`
 	Loop        string        `default:"both" enum:"closed,open,both" help:"closed finds the throughput, open the latencies at a given rate."`
