@@ -79,6 +79,7 @@ type Book struct {
 	writing sync.Mutex
 	number  int64   // of the newest batch
 	batches []batch // begun and not confirmed, oldest first
+	failing bool    // Redis did not answer the last time
 }
 
 // page is what was counted on one day since the last write.

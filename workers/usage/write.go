@@ -52,6 +52,17 @@ type batch struct {
 // mostCells bounds a batch, and with it how long Redis is at it.
 const mostCells = 500
 
+// report says when Redis stops and begins to answer, once each.
+func (b *Book) report(err error) {
+	switch {
+	case err != nil && !b.failing:
+		b.o.Log.Warn().Err(err).Msg("usage is written later: Redis does not answer")
+	case err == nil && b.failing:
+		b.o.Log.Info().Msg("usage is written again")
+	}
+	b.failing = err != nil
+}
+
 // write sends what is pending. After a failure the same batches are sent again
 // before newer ones.
 func (b *Book) write() error {
@@ -66,7 +77,9 @@ func (b *Book) write() error {
 
 func (b *Book) sendAll() error {
 	for len(b.batches) > 0 {
-		if err := b.send(b.batches[0]); err != nil {
+		err := b.send(b.batches[0])
+		b.report(err)
+		if err != nil {
 			b.metrics.failures.Inc()
 			return err
 		}
