@@ -10,6 +10,7 @@ import (
 
 	"moltbot/contracts"
 	"moltbot/workers/mailbox"
+	"moltbot/workers/model"
 )
 
 // Outcomes that are not an error code.
@@ -17,6 +18,7 @@ const (
 	outcomeOK       = "ok"
 	outcomeCanceled = "canceled" // the run ended first: shutdown, or the lease was lost
 	outcomeOther    = "other"    // an error without a code
+	outcomeApology  = "apology"  // an apology took the place of the error
 )
 
 // slow are buckets from milliseconds, for a demo or a cached answer, to the
@@ -65,14 +67,14 @@ func newMetrics(reg prometheus.Registerer, now func() time.Time) *metrics {
 		Name: "moltbot_workers_start_delay_seconds", Buckets: slow(),
 		Help: "Time from the acceptance of a message to the beginning of its first run.",
 	})
-	model := with.NewHistogramVec(prometheus.HistogramOpts{
+	asked := with.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "moltbot_model_request_duration_seconds", Buckets: slow(), Help: "Duration of model calls, by outcome.",
 	}, []string{"outcome"})
 	for _, outcome := range []string{
-		outcomeOK, outcomeCanceled, outcomeOther, string(contracts.CodeModelFailed), string(contracts.CodeModelTimeout),
+		outcomeOK, outcomeCanceled, outcomeOther, outcomeApology, string(contracts.CodeModelFailed), string(contracts.CodeModelTimeout),
 		string(contracts.CodeModelAnswer),
 	} {
-		m.model[outcome] = model.WithLabelValues(outcome)
+		m.model[outcome] = asked.WithLabelValues(outcome)
 	}
 	whole := with.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "moltbot_message_duration_seconds", Buckets: slow(),
@@ -147,12 +149,24 @@ func (m *metrics) asked(took time.Duration, err error) {
 	o.Observe(max(0, took.Seconds()))
 }
 
+// errApology stands for the failure behind an apology.
+var errApology = errors.New("no model answered, the answer is an apology")
+
+func apologyOr(a model.Answer, err error) error {
+	if a.Apology {
+		return errApology
+	}
+	return err
+}
+
 func outcomeOf(err error) string {
 	if err == nil {
 		return outcomeOK
 	}
 	var e *contracts.Error
 	switch {
+	case errors.Is(err, errApology):
+		return outcomeApology
 	case errors.As(err, &e):
 		return string(e.Code)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

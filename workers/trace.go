@@ -15,14 +15,14 @@ import (
 // tracerName is the instrumentation scope of the spans.
 const tracerName = "moltbot/workers"
 
-// startModel opens the span of a model call. Its attributes are the configured
-// model and the channel; never what a caller wrote.
-func (t *turn) startModel(ctx context.Context, channel contracts.Channel) (_ context.Context, end func(error)) {
+// startModel opens the span of a model call. Its attributes are the name of
+// the model in the table and the channel; never what a caller wrote.
+func (t *turn) startModel(ctx context.Context, channel contracts.Channel, name string) (_ context.Context, end func(error)) {
 	if t.tracer == nil {
 		return ctx, func(error) {}
 	}
 	ctx, span := t.tracer.Start(ctx, "model", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("moltbot.model", t.modelName), attribute.String("moltbot.channel", string(channel))))
+		attribute.String("moltbot.model", name), attribute.String("moltbot.channel", string(channel))))
 	return ctx, func(err error) {
 		if err != nil {
 			code := outcomeOf(err)

@@ -18,17 +18,16 @@ import (
 // turn is one message's way through the workers: open it, build the prompt from
 // what begin brought, ask the model, seal what is to be committed.
 type turn struct {
-	sealer    contracts.Sealer
-	store     *session.Store
-	prompt    *prompt.Builder
-	models    Models
-	replies   *replies
-	window    int // turns that a prompt may hold
-	now       func() time.Time
-	log       zerolog.Logger
-	metrics   *metrics
-	tracer    trace.Tracer // nil: no spans
-	modelName string       // as configured, for spans
+	sealer  contracts.Sealer
+	store   *session.Store
+	prompt  *prompt.Builder
+	models  Models
+	replies *replies
+	window  int // turns that a prompt may hold
+	now     func() time.Time
+	log     zerolog.Logger
+	metrics *metrics
+	tracer  trace.Tracer // nil: no spans
 }
 
 // identify names a message for the mailbox.
@@ -65,16 +64,16 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 		return mailbox.Outcome{}, err
 	}
 	began := t.now()
-	call, endModel := t.startModel(ctx, m.Channel)
+	call, endModel := t.startModel(ctx, m.Channel, choice.Listed)
 	answer, err := choice.Complete(call, request)
 	ended := t.now()
-	endModel(err)
-	t.metrics.asked(ended.Sub(began), err)
+	endModel(apologyOr(answer, err))
+	t.metrics.asked(ended.Sub(began), apologyOr(answer, err))
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
-		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
+		Bool("apology", answer.Apology).Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
 	return t.outcome(task, m, answered{answer, choice.Table, ended}, turns)
 }
@@ -109,7 +108,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Tu
 		User: m.Conversation, Caller: m.Caller, Model: c.Model, Params: params, Fresh: m.Flags.Has(contracts.FlagFresh),
 	}
 	if m.Prompt == "" {
-		r.Messages = t.prompt.Build(turns, m.Text)
+		r.Messages = t.prompt.For(c.Model).Build(turns, m.Text)
 		return r, nil
 	}
 	own, err := contracts.DecodePrompt(m.Prompt)
@@ -118,7 +117,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Tu
 	}
 	r.Messages = own
 	if !m.Flags.Has(contracts.FlagUnkept) {
-		r.Messages = t.prompt.Join(turns, own)
+		r.Messages = t.prompt.For(c.Model).Join(turns, own)
 	}
 	return r, nil
 }
@@ -154,11 +153,11 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 		ID: m.ID, SessionID: m.SessionID, Reply: a.Text, ToolCalls: a.ToolCalls, Model: a.Model, ModelVersion: a.Version,
 		Usage: a.Usage, Finish: a.Finish, At: a.at.UTC(), Run: task.Run, Table: a.table, Cached: a.Cached,
 	})
-	if err != nil || m.Flags.Has(contracts.FlagUnkept) || a.Text == "" {
+	if err != nil || m.Flags.Has(contracts.FlagUnkept) || a.Text == "" || a.Apology {
 		return o, err
 	}
 	turn := contracts.Turn{
-		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.Count(m.Text) + t.answerTokens(a.Answer), At: a.at.UTC(),
+		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.For(a.Model).Count(m.Text) + t.answerTokens(a.Answer), At: a.at.UTC(),
 	}
 	if o.Turn, err = t.store.SealTurn(m.Conversation, turn); err != nil {
 		return mailbox.Outcome{}, err
@@ -173,7 +172,7 @@ func (t *turn) answerTokens(a model.Answer) int {
 	if a.Tokens > 0 {
 		return a.Tokens
 	}
-	return t.prompt.Count(a.Text)
+	return t.prompt.For(a.Model).Count(a.Text)
 }
 
 // turnSize is what a turn takes in memory beside its texts, roughly.

@@ -53,8 +53,6 @@ type Options struct {
 	Metrics prometheus.Registerer
 	// Traces makes the spans; nil: there are none.
 	Traces trace.TracerProvider
-	// ModelName is the configured model as spans show it.
-	ModelName string
 }
 
 // Models chooses who answers a message. An error it gives is final for the
@@ -94,7 +92,7 @@ func New(o Options) (*Workers, error) {
 	counts := newMetrics(o.Metrics, time.Now)
 	run := &turn{
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: o.Models,
-		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts, modelName: o.ModelName,
+		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts,
 	}
 	mo.Watch = mailbox.Watch{Count: counts.count, Ended: counts.ended}
 	if o.Traces != nil {

@@ -1,19 +1,21 @@
 package app
 
 import (
-	"cmp"
 	"context"
 
 	"moltbot/contracts"
-	"moltbot/workers/model"
 	"moltbot/workers/model/cache"
 	"moltbot/workers/usage"
 )
 
 // openCost opens what counts and saves calls of models: the book of usage, then
-// the cache, which tells it what was saved. quotas are tokens a day by provider;
-// streams says which providers stream.
-func (a *App) openCost(quotas map[string]int64, streams func(provider string) bool) (err error) {
+// the cache, which tells it what was saved. Quotas are those of the start.
+func (a *App) openCost(streams func(provider string) bool) (err error) {
+	providers, _, _ := a.o.Config.Model.All()
+	quotas := make(map[string]int64)
+	for name, p := range providers {
+		quotas[name] = p.QuotaTokens
+	}
 	a.book, err = usage.New(usage.Options{
 		Redis: a.rdb, Sealer: a.keys.Sealer(), Namer: a.namer, Log: a.o.Log, Node: a.node, Quotas: quotas, Streams: streams,
 		Metrics: a.registerer(),
@@ -35,29 +37,6 @@ func (a *App) openCost(quotas map[string]int64, streams func(provider string) bo
 	}
 	a.onClose("cache", a.cache.Close)
 	return nil
-}
-
-// aroundAll and aroundEach are where cache and book stand around a model: the
-// cache around all that is done for a message, the book around each call.
-func (a *App) aroundAll(inner model.Completer, name string, e contracts.ModelEntry) model.Completer {
-	return a.cache.Wrap(inner, name, e)
-}
-
-func (a *App) aroundEach(inner model.Completer, provider, name string, e contracts.ModelEntry) model.Completer {
-	return a.book.Around(inner, provider, name, e)
-}
-
-// entry is the one model of a configuration without a table.
-func (a *App) entry() (name string, e contracts.ModelEntry) {
-	m := a.o.Config.Model
-	def := m.Provider
-	if m.Provider == "openai" {
-		def = "gpt-4o-mini"
-	}
-	e = contracts.ModelEntry{
-		Provider: m.Provider, Model: cmp.Or(m.Name, def), MaxTokens: m.MaxTokens, Temperature: &m.Temperature,
-	}
-	return e.Model, e
 }
 
 // openUsage reads what was used, for whoever refuses and whoever reports.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
@@ -96,24 +95,6 @@ func (a *App) watchStores() {
 	maps.Copy(scripts, usage.Scripts())
 	a.rdb.AddHook(observe.NewRedisHook(a.watch.registry, scripts))
 	a.watch.trips = observe.NewRoundTrips(a.watch.registry, a.rdb)
-}
-
-// watchCap shows the permits of a capped model.
-func (a *App) watchCap(read func() model.CapState) {
-	if a.watch.registry == nil {
-		return
-	}
-	with := promauto.With(a.watch.registry)
-	gauge := func(name, help string, of func(model.CapState) int) {
-		with.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(of(read())) })
-	}
-	gauge("moltbot_model_permits_held", "Permits for model calls that this process has, in use or not.",
-		func(s model.CapState) int { return s.Held })
-	gauge("moltbot_model_permits_in_use", "Permits that model calls run on.", func(s model.CapState) int { return s.Running })
-	gauge("moltbot_model_calls_waiting", "Model calls that wait for a permit.", func(s model.CapState) int { return s.Waiting })
-	with.NewCounterFunc(prometheus.CounterOpts{
-		Name: "moltbot_model_permit_failures_total", Help: "Questions for permits that Redis did not answer.",
-	}, func() float64 { return float64(read().Failures) })
 }
 
 // registerer is nil, and not a typed nil, where metrics are off.

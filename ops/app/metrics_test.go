@@ -112,9 +112,17 @@ func traffic(t *testing.T, a *App) (token string) {
 	return token
 }
 
+// anyModel is a demo that callers may call as they like.
+func anyModel(limit int) config.Catalog {
+	return config.Catalog{Default: "demo", Models: map[string]config.Entry{
+		"demo":  {Provider: "demo", MaxTokens: 1024, MaxConcurrent: limit, AnyModel: true, Fallback: []string{"spare"}},
+		"spare": {Provider: "demo", MaxTokens: 1024},
+	}}
+}
+
 func TestMetrics(t *testing.T) {
 	c := settings(t)
-	c.Model.MaxConcurrent = 3
+	c.Model.Catalog = anyModel(3)
 	a, lines, err := up(t, c)
 	must(t, err)
 	r := run(t, a)
@@ -134,7 +142,8 @@ func TestMetrics(t *testing.T) {
 		`moltbot_workers_attempts_total 1`, `moltbot_model_request_duration_seconds_count{outcome="ok"} 1`,
 		`moltbot_message_duration_seconds_count{outcome="answered"} 1`, `moltbot_workers_start_delay_seconds_count 1`,
 		`moltbot_redis_command_duration_seconds_count{command="claim_key"} 2`, `moltbot_redis_errors_total{command="begin"} 0`,
-		`moltbot_ingress_limit_requests_total{outcome="refused"} 0`, `moltbot_model_calls_waiting 0`, `moltbot_model_permit_failures_total 0`,
+		`moltbot_ingress_limit_requests_total{outcome="refused"} 0`, `moltbot_model_calls_waiting{model="demo/demo"} 0`, `moltbot_model_permit_failures_total{model="demo/demo"} 0`,
+		`moltbot_model_calls_total{model="demo",outcome="ok"} 1`, `moltbot_model_breaker_state{provider="demo"} 0`,
 		`moltbot_redis_errors_total{command="cap"} 0`, `moltbot_redis_errors_total{command="take"} 0`,
 		`moltbot_queue_up 1`, `moltbot_nats_connected{connection="workers"} 1`, `moltbot_build_info{go_version=`,
 		`moltbot_workers_slots_limit 64`, "process_open_fds", "go_goroutines",
@@ -301,6 +310,7 @@ func TestMetricsAddress(t *testing.T) {
 		leaks := noLeak(t)
 		c := settings(t)
 		c.Metrics.Listen = ""
+		c.Model.Catalog = anyModel(0)
 		a, _, err := up(t, c)
 		must(t, err)
 		r := run(t, a)

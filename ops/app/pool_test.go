@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"moltbot/ops/config"
 	"moltbot/workers/model"
+	"moltbot/workers/model/upstream"
 )
 
 // pooled gives a client with a pool, and a look at its connections from beside.
@@ -94,9 +96,8 @@ func TestPoolOfTheModel(t *testing.T) {
 			}
 		}
 		s.Start()
-		m := config.DefaultModel()
-		m.Provider, m.Endpoint = "acme", s.URL
-		c, _, err := newCompleter(m, config.Pool{MaxSize: size}, 3)
+		w := &answerer{keep: cmp.Or(size, 3)}
+		c, err := w.provider("acme", config.Provider{Kind: config.KindOpenAI, Endpoint: s.URL})
 		must(t, err)
 		var wg sync.WaitGroup
 		for range 3 {
@@ -118,7 +119,7 @@ func TestPoolOfTheModel(t *testing.T) {
 		if n := len(closed); n > 0 {
 			t.Errorf("size %d: %d more are closed", size, n)
 		}
-		must(t, c.(*model.OpenAI).Close())
+		must(t, c.(*upstream.Client).Close())
 		s.Close()
 	}
 }

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"moltbot/ops/keyring"
 	"moltbot/workers"
 	"moltbot/workers/mailbox"
-	"moltbot/workers/model"
 	"moltbot/workers/prompt"
 )
 
@@ -32,36 +30,31 @@ func (a *App) openWorkers(context.Context) error {
 	if err != nil || !a.has(RoleWorkers) {
 		return err
 	}
-	completer, name, err := newCompleter(c.Model.Model, c.Pool, c.Workers.Slots)
-	if err != nil {
+	var models *answerer
+	if err := a.openCost(func(provider string) bool { return models.streams(provider) }); err != nil {
 		return err
 	}
-	if err := a.openCost(nil, func(string) bool { return c.Model.Stream && c.Model.Provider != "demo" }); err != nil {
-		return err
+	if models, err = a.openChain(); err != nil {
+		return fmt.Errorf("model: %w", err)
 	}
-	table, entry := a.entry()
-	if completer, err = a.capModel(a.aroundEach(completer, entry.Provider, table, entry)); err != nil {
-		return err
-	}
-	completer = a.aroundAll(completer, table, entry)
-	a.model = modelInfo{name}
+	first := c.Model.First()
+	a.model = modelInfo{first.Shown()}
 	builder, err := prompt.New(prompt.Options{
-		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System, Encoding: prompt.EncodingFor(c.Model.Name),
+		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System,
 	})
 	if err != nil {
 		return err
 	}
-	go builder.Warm() // reads a table in memory and ends by itself
+	go builder.For(first.Model).Warm() // reads a table in memory and ends by itself
 	pipe, err := a.pipelined(a.rdb)
 	if err != nil {
 		return err
 	}
 	a.workers, err = workers.New(workers.Options{
-		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: model.Only{Completer: completer},
+		Node: a.node, Conn: nc, Redis: pipe, Here: a.takeReply, Alone: a.nats != nil, Sealer: a.keys.Sealer(), Store: a.store, Models: models,
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
-		ModelName: cmp.Or(c.Model.Name, c.Model.Provider),
 	})
 	if err != nil {
 		return err
@@ -69,24 +62,6 @@ func (a *App) openWorkers(context.Context) error {
 	a.follower = newFollower(a.topology, a.o.Log)
 	a.follower.add(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
 	return a.answerRoll(nc)
-}
-
-// capModel shares the calls of the model with all other processes, where they
-// are limited. Without a limit nothing is put between.
-func (a *App) capModel(inner model.Completer) (model.Completer, error) {
-	m := a.o.Config.Model
-	if m.MaxConcurrent == 0 {
-		return inner, nil
-	}
-	c, err := model.NewCapped(inner, model.CapOptions{
-		Redis: a.rdb, Log: a.o.Log, Node: a.node, Model: m.Provider + "/" + m.Name, Limit: m.MaxConcurrent,
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.onClose("permits for model calls", c.Close)
-	a.watchCap(c.State)
-	return c, nil
 }
 
 func mailboxOptions(c config.Config) mailbox.Options {
@@ -97,22 +72,6 @@ func mailboxOptions(c config.Config) mailbox.Options {
 		RetryFor: q.RetryFor, MaxKept: int(keptPerConversation(q)), ContextTTL: c.Session.TTL,
 		BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL, ResultTTL: c.Reply.ResultTTL, Crash: crashPoint(),
 	}
-}
-
-func newCompleter(c config.Model, pool config.Pool, slots int) (model.Completer, string, error) {
-	if c.Provider == "demo" {
-		return model.Demo{}, "demo (no model behind it: set model_provider)", nil
-	}
-	m, err := model.NewOpenAI(model.Options{
-		Provider: c.Provider, Model: c.Name, APIKey: c.APIKey, Endpoint: c.Endpoint, MaxTokens: c.MaxTokens,
-		Temperature: &c.Temperature, Stream: c.Stream, FirstToken: c.FirstTokenTimeout, Idle: c.IdleTimeout,
-		Total: c.Timeout, MaxResponse: c.MaxResponseBytes,
-		KeepIdle: cmp.Or(pool.MaxSize, slots), IdleTimeout: pool.IdleTimeout, MaxLifetime: pool.MaxLifetime,
-	})
-	if err != nil {
-		return nil, "", fmt.Errorf("model: %w", err)
-	}
-	return m, c.Provider, nil
 }
 
 func (a *App) openIngress(ctx context.Context) error {

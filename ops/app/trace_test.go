@@ -116,7 +116,7 @@ func traceToTheModel(t *testing.T, lookup func(string) (string, error)) {
 	at := collect(t)
 	close(at.hold)
 	c := settings(t)
-	c.Trace.Endpoint = at.URL
+	c.Trace.Endpoint, c.Model.Catalog = at.URL, anyModel(0)
 	lines := &book{}
 	a, err := New(t.Context(), Options{Config: c, Roles: both, Embedded: true, PathLookup: lookup, Log: lines.log()})
 	must(t, err)

@@ -120,18 +120,12 @@ type Cache struct {
 	Demo    bool          `koanf:"demo" doc:"Also for the demo model."`
 }
 
-// Models is the model section: a file to read, and the keys of that file.
-type Models struct {
-	File  string `koanf:"file" doc:"Path of a model_config.yaml; empty means none. Its keys yield to those given here."`
-	Model `koanf:",squash"`
-}
-
 // Model says which model answers. These are the keys of model_config.yaml.
 type Model struct {
-	Provider          string        `koanf:"model_provider" doc:"Provider: demo, openai, or another one that speaks OpenAI's protocol at endpoint."`
+	Provider          string        `koanf:"model_provider" doc:"Provider: demo, openai, anthropic, or another one that speaks OpenAI's protocol at endpoint."`
 	Name              string        `koanf:"model" doc:"Model name as the provider knows it; empty means the provider's default."`
 	APIKey            string        `koanf:"api_key" secret:"value" doc:"Key for the provider."`
-	Endpoint          string        `koanf:"endpoint" secret:"url" doc:"Base URL of the provider's API; needed unless model_provider is demo or openai."`
+	Endpoint          string        `koanf:"endpoint" secret:"url" doc:"Base URL of the provider's API; needed unless model_provider is demo, openai or anthropic."`
 	MaxTokens         int           `koanf:"max_tokens" doc:"Most tokens of one answer."`
 	Temperature       float64       `koanf:"temperature" doc:"Sampling temperature, from 0 to 2."`
 	Stream            bool          `koanf:"stream" doc:"Ask the provider for a stream of tokens."`
@@ -140,6 +134,9 @@ type Model struct {
 	Timeout           time.Duration `koanf:"timeout" doc:"Longest time of a whole answer."`
 	MaxResponseBytes  int64         `koanf:"max_response_bytes" doc:"Largest answer read from the provider, in bytes."`
 	MaxConcurrent     int           `koanf:"max_concurrent" zero:"off" doc:"Most calls of the model at a time, by all processes together; 0 means no limit."`
+	TotalTimeout      time.Duration `koanf:"total_timeout" zero:"default" doc:"Longest time that one message's retries and fall-backs take together; 0 means twice timeout."`
+	OnFailure         string        `koanf:"on_failure" doc:"When no model answers: retry (the message waits and is tried again) or apologize (one sentence is its final answer)."`
+	Apology           string        `koanf:"apology" doc:"That sentence; empty means one in Chinese for Chinese messages, else in English."`
 }
 
 // Log says what is logged and how.
@@ -185,12 +182,18 @@ func Default() Config {
 	}
 }
 
+// What happens to a message that no model answers.
+const (
+	FailureRetry     = "retry"
+	FailureApologize = "apologize"
+)
+
 // DefaultModel is the model of a process that is told nothing.
 func DefaultModel() Model {
 	return Model{
 		Provider: "demo", MaxTokens: 1024, Temperature: 0.7, Stream: true,
 		FirstTokenTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, Timeout: 2 * time.Minute,
-		MaxResponseBytes: 1 << 20,
+		MaxResponseBytes: 1 << 20, OnFailure: FailureRetry,
 	}
 }
 

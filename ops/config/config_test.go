@@ -247,15 +247,15 @@ func TestKeysAreComplete(t *testing.T) {
 	}
 }
 
-func TestLoadModel(t *testing.T) {
-	m, err := LoadModel(write(t, "model_config.yaml", "model_provider: \"openai\"\nmodel: gpt\napi_key: 'k'\ntemperature: 0.7\nmax_tokens: 512\ntimeout: 1m30s\n"))
+func TestLoadModels(t *testing.T) {
+	m, err := LoadModels(write(t, "model_config.yaml", "model_provider: \"openai\"\nmodel: gpt\napi_key: 'k'\ntemperature: 0.7\nmax_tokens: 512\ntimeout: 1m30s\n"))
 	want := DefaultModel()
 	want.Provider, want.Name, want.APIKey, want.MaxTokens, want.Timeout = "openai", "gpt", "k", 512, 90*time.Second
-	if err != nil || m != want {
-		t.Errorf("LoadModel = %v, %v", flat(m), err)
+	if err != nil || m.Model != want {
+		t.Errorf("LoadModels = %v, %v", flat(m), err)
 	}
 	file := write(t, "model_config.yaml", "model_provider: azure\nmax_token: 5\ntemperature: 2.1\nfile: x\n")
-	_, err = LoadModel(file)
+	_, err = LoadModels(file)
 	wantText := `model_config.yaml:2: key "max_token" is unknown; did you mean "max_tokens"?
 model_config.yaml:4: key "file" is unknown; did you mean "model"?
 endpoint: is needed for model_provider "azure"
@@ -274,6 +274,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add("session: {ttl: 1h}\n", "MOLTBOT_SESSION_TTL=5m")
 	f.Add("? [a]\n: b\n", "MOLTBOT_=")
 	f.Add("a: &a [*a]\n", "MOLTBOT_HTTP_RATE_LIMIT=1/0")
+	f.Add("model: {providers: {a: {kind: demo}}, models: {x: {provider: a, fallback: [demo]}}, model_routing: {routes: [{pattern: x, model: x}]}}\n", "MOLTBOT_MODEL_APOLOGY=x")
 	f.Fuzz(func(t *testing.T, content, variable string) {
 		c, err := Load(write(t, "config.yaml", content), []string{variable})
 		if err == nil && c.Validate() != nil {

@@ -16,9 +16,11 @@ const (
 	maxMistakes = 50 // per file; a file of another kind would list thousands
 )
 
-// readFile reads a YAML file whose keys are those of b.
-func readFile(path string, b book) *layer {
+// readFile reads a YAML file whose keys are those of b, and those of a catalog
+// under prefix.
+func readFile(path string, b book, prefix string) *layer {
 	r := reader{layer: newLayer(), path: path, book: b, seen: map[string]int{}}
+	r.catalog = newCatalogLayer(prefix)
 	content, err := readLimited(path, maxFile)
 	if err != nil {
 		return r.giveUp(fmt.Sprintf("%s: read configuration: %v", path, withoutPath(err)))
@@ -78,8 +80,8 @@ func (r reader) pair(prefix string, name, value *yaml.Node) {
 	}
 	key := prefix + name.Value
 	e, known := r.book.byKey[key]
-	section := r.book.section(key)
-	if !known && !section || strings.Contains(name.Value, ".") {
+	section, named := r.book.section(key), r.catalog.takes(key)
+	if !known && !section && !named || strings.Contains(name.Value, ".") {
 		r.unknown(key, name, value)
 		return
 	}
@@ -91,6 +93,8 @@ func (r reader) pair(prefix string, name, value *yaml.Node) {
 	switch {
 	case known:
 		r.leaf(key, e, value)
+	case named:
+		r.catalogued(key, value)
 	case !empty(value): // a section whose keys are all commented out is fine
 		r.mapping(key+".", value)
 	}
@@ -110,7 +114,18 @@ func (r reader) unknown(key string, name, value *yaml.Node) {
 		return
 	}
 	key = printable(key)
-	r.fail(r.at(name), "", fmt.Sprintf("key %q is unknown; did you mean %q?", key, nearest(key, r.book.names())))
+	r.fail(r.at(name), "", fmt.Sprintf("key %q is unknown; did you mean %q?", key, nearest(key, r.names())))
+}
+
+// names are the keys that may stand in the file.
+func (r reader) names() []string {
+	names := r.book.names()
+	if r.catalog != nil {
+		for _, key := range []string{keyProviders, keyModels, keyRouting} {
+			names = append(names, r.catalog.prefix+key)
+		}
+	}
+	return names
 }
 
 func (r reader) leaf(key string, e entry, n *yaml.Node) {
@@ -120,7 +135,7 @@ func (r reader) leaf(key string, e entry, n *yaml.Node) {
 		r.fail(r.at(n), key, "anchors and aliases are not supported")
 	case n.Style&yaml.TaggedStyle != 0:
 		r.fail(r.at(n), key, "tags are not supported")
-	case list:
+	case list && !e.fromFile:
 		r.list(key, e, n)
 	case n.Kind != yaml.ScalarNode:
 		r.fail(r.at(n), key, "must be a single value ("+typeName(e.value)+")")

@@ -28,10 +28,24 @@ type Key struct {
 }
 
 // Keys lists every setting in the order of Config.
-func Keys() []Key {
-	all := newBook(Default()).settings
+func Keys() []Key { return keysOf("", Default()) }
+
+// NamedKeys lists the settings of the entries that a model file names, with
+// <name> for the name. They cannot be set by the environment.
+func NamedKeys() []Key {
+	keys := append(keysOf(keyProviders+".<name>.", defaultProvider(DefaultModel())), keysOf(keyModels+".<name>.", defaultEntry(DefaultModel()))...)
+	keys = append(append(keys, keysOf(keyRouting+".", routingKeys{})...), keysOf(keyRoutes+"[].", routeKeys{})...)
+	for i := range keys {
+		keys[i].Env, keys[i].FileEnv = "", ""
+	}
+	return keys
+}
+
+func keysOf(prefix string, v any) []Key {
+	all := newBook(v).settings
 	keys := make([]Key, 0, len(all))
 	for _, s := range all {
+		s.path = prefix + s.path
 		k := Key{Path: s.path, Type: typeName(s.value), Default: show(s.value), Doc: s.doc, Env: envName(s.path), Secret: s.secret != ""}
 		if k.Secret {
 			k.FileKey, k.FileEnv = s.path+fileSuffix, envName(s.path+fileSuffix)
@@ -80,6 +94,7 @@ func walk(prefix string, v reflect.Value) []setting {
 		field := v.Type().Field(i)
 		name, option, _ := strings.Cut(field.Tag.Get("koanf"), ",")
 		switch {
+		case name == "-": // read by other means, see Catalog
 		case option == "squash":
 			all = append(all, walk(prefix, v.Field(i))...)
 		case field.Type.Kind() == reflect.Struct:

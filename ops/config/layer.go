@@ -41,6 +41,8 @@ type layer struct {
 	// unread says that the source as a whole could not be read, so the absence
 	// of a key means nothing.
 	unread bool
+	// catalog is what a file names beside the keys of the book; nil where it may not.
+	catalog *catalogLayer
 }
 
 func newLayer() *layer {
@@ -64,13 +66,16 @@ func (l *layer) fail(where, key, text string) {
 // put stores the text that was given for e under the name key.
 func (l *layer) put(where, key string, e entry, text string) {
 	if e.fromFile {
+		_, list := e.value.([]string)
 		secret, err := readSecret(text)
 		if err != nil {
 			l.broken[e.path] = true
 			l.fail(where, key, err.Error())
 			return
 		}
-		text = secret
+		if text = secret; list { // one in each line
+			text = strings.Join(strings.Fields(secret), ",")
+		}
 	}
 	v, err := parse(text, e.value)
 	if err != nil {
@@ -97,9 +102,12 @@ func (l *layer) set(where, key string, e entry, v any) {
 // under gives the same layer with every key below prefix.
 func (l *layer) under(prefix string) *layer {
 	moved := newLayer()
-	moved.mistakes, moved.unread = l.mistakes, l.unread
+	moved.mistakes, moved.unread, moved.catalog = l.mistakes, l.unread, l.catalog
 	for key, v := range l.values {
-		moved.values[prefix+key], moved.where[prefix+key] = v, l.where[key]
+		moved.values[prefix+key] = v
+	}
+	for key, place := range l.where {
+		moved.where[prefix+key] = place
 	}
 	for key := range l.broken {
 		moved.broken[prefix+key] = true

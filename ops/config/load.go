@@ -14,14 +14,18 @@ func Load(path string, environ []string) (Config, error) {
 	b := newBook(Default())
 	file, model := newLayer(), newLayer()
 	if path != "" {
-		file = readFile(path, b)
+		file = readFile(path, b, "model.")
 	}
 	env := readEnviron(environ, b)
 	if name := modelFile(file, env); name != "" {
-		model = readFile(name, newBook(DefaultModel())).under("model.")
+		model = readFile(name, newBook(DefaultModel()), "").under("model.")
 	}
 	var c Config
-	if err := merge(&c, Default(), model, file, env); err != nil {
+	err := merge(&c, Default(), model, file, env)
+	if err != nil {
+		return Config{}, err
+	}
+	if c.Model.Catalog, err = catalogOf(c.Model.Model, model.catalog, file.catalog); err != nil {
 		return Config{}, err
 	}
 	if err := report(c.mistakes(), model, file, env); err != nil {
@@ -30,15 +34,19 @@ func Load(path string, environ []string) (Config, error) {
 	return c, nil
 }
 
-// LoadModel reads a model_config.yaml alone, over the defaults.
-func LoadModel(path string) (Model, error) {
-	file := readFile(path, newBook(DefaultModel()))
-	var m Model
-	if err := merge(&m, DefaultModel(), file); err != nil {
-		return Model{}, err
+// LoadModels reads a model_config.yaml alone, over the defaults.
+func LoadModels(path string) (Models, error) {
+	file := readFile(path, newBook(DefaultModel()), "")
+	var m Models
+	err := merge(&m.Model, DefaultModel(), file)
+	if err != nil {
+		return Models{}, err
+	}
+	if m.Catalog, err = catalogOf(m.Model, file.catalog); err != nil {
+		return Models{}, err
 	}
 	if err := report(m.mistakes(""), file); err != nil {
-		return Model{}, err
+		return Models{}, err
 	}
 	return m, nil
 }

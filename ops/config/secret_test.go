@@ -19,7 +19,7 @@ func TestSecretsFromFiles(t *testing.T) {
 	if err != nil || c.Model.APIKey != "sk-1" || c.Redis.URL != "redis://:p@h/0" {
 		t.Errorf("from files: %q, %q, %v", c.Model.APIKey, c.Redis.URL, err)
 	}
-	m, err := LoadModel(write(t, "m.yaml", "api_key_file: "+key))
+	m, err := LoadModels(write(t, "m.yaml", "api_key_file: "+key))
 	if err != nil || m.APIKey != "sk-1" {
 		t.Errorf("model file: %q, %v", m.APIKey, err)
 	}
@@ -73,7 +73,7 @@ func TestNoErrorHoldsASecret(t *testing.T) {
 			if source == "config" {
 				_, err = Load(path, nil)
 			} else {
-				_, err = LoadModel(path)
+				_, err = LoadModels(path)
 			}
 			// In the model file some of these are a strange model name, which is no mistake.
 			if source == "config" && err == nil || err != nil && strings.Contains(err.Error(), canary) {

@@ -16,17 +16,15 @@ const mask = "***"
 
 // Show prints the settings in force as "yaml" or "json", secrets masked.
 func (c Config) Show(w io.Writer, format string) error {
-	flat := map[string]any{}
-	for _, s := range newBook(c).settings {
-		flat[s.path] = shown(s)
-	}
+	all := nest(c)
+	c.Model.Catalog.show(all["model"].(map[string]any))
 	var text []byte
 	var err error
 	switch format {
 	case "yaml":
-		text, err = yaml.Marshal(maps.Unflatten(flat, "."))
+		text, err = yaml.Marshal(all)
 	case "json":
-		text, err = json.MarshalIndent(maps.Unflatten(flat, "."), "", "  ")
+		text, err = json.MarshalIndent(all, "", "  ")
 		text = append(text, '\n')
 	default:
 		return fmt.Errorf("show configuration: format %q is neither yaml nor json", format)
@@ -40,12 +38,43 @@ func (c Config) Show(w io.Writer, format string) error {
 	return nil
 }
 
+// nest gives the settings of v as they would be written in a file.
+func nest(v any) map[string]any {
+	flat := map[string]any{}
+	for _, s := range newBook(v).settings {
+		flat[s.path] = shown(s)
+	}
+	return maps.Unflatten(flat, ".")
+}
+
+// show adds what is named to the model section; without names there is nothing to say.
+func (c Catalog) show(section map[string]any) {
+	providers, models, routes := map[string]any{}, map[string]any{}, []any{}
+	for name, p := range c.Providers {
+		providers[name] = nest(p)
+	}
+	for name, m := range c.Models {
+		models[name] = nest(m)
+	}
+	for _, r := range c.Routes {
+		routes = append(routes, nest(routeKeys(r)))
+	}
+	if len(providers)+len(models)+len(routes) > 0 || c.Default != "" {
+		section[keyProviders], section[keyModels] = providers, models
+		section[keyRouting] = map[string]any{"default": c.Default, "routes": routes}
+	}
+}
+
 func shown(s setting) any {
 	switch value := s.value.(type) {
 	case time.Duration:
 		return show(value)
 	case []string:
-		return append([]string{}, value...) // an empty list, never null
+		list := make([]string, len(value)) // an empty list, never null
+		for i, item := range value {
+			list[i] = masked(item, s.secret)
+		}
+		return list
 	case string:
 		return masked(value, s.secret)
 	default:

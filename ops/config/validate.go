@@ -33,9 +33,6 @@ func (f *findings) want(ok bool, text string, keys ...string) {
 // Validate reports everything that is wrong with c at once. Load has done it.
 func (c Config) Validate() error { return report(c.mistakes()) }
 
-// Validate reports everything that is wrong with m at once. LoadModel has done it.
-func (m Model) Validate() error { return report(m.mistakes("")) }
-
 func (c Config) mistakes() []finding {
 	var f findings
 	f.values("", c)
@@ -48,9 +45,9 @@ func (c Config) mistakes() []finding {
 	return f
 }
 
-func (m Model) mistakes(prefix string) []finding {
+func (m Models) mistakes(prefix string) []finding {
 	var f findings
-	f.values(prefix, m)
+	f.values(prefix, m.Model)
 	return append(f, m.checks(prefix)...)
 }
 
@@ -66,15 +63,23 @@ func (f *findings) values(prefix string, v any) {
 			}
 			f.want(value > 0, "must be greater than 0", prefix+s.path)
 		case int64:
-			f.want(value > 0, "must be greater than 0", prefix+s.path)
+			f.want(value > 0 || s.zero && value == 0, "must be greater than 0", prefix+s.path)
 		case time.Duration:
 			f.want(value > 0 || s.zero && value == 0, "must be greater than 0", prefix+s.path)
 		case string:
-			if s.secret != "" {
-				f.want(!strings.ContainsFunc(value, blank), "holds a space or a control character", prefix+s.path)
-				f.want(!strings.Contains(value, mask), "is a masked value, not the secret", prefix+s.path)
+			f.secret(s, value, prefix)
+		case []string:
+			for _, item := range value {
+				f.secret(s, item, prefix)
 			}
 		}
+	}
+}
+
+func (f *findings) secret(s setting, value, prefix string) {
+	if s.secret != "" {
+		f.want(!strings.ContainsFunc(value, blank), "holds a space or a control character", prefix+s.path)
+		f.want(!strings.Contains(value, mask), "is a masked value, not the secret", prefix+s.path)
 	}
 }
 
@@ -225,17 +230,3 @@ const rateText = "must be requests per second (0.01 to 1000000) and burst (1 to 
 
 // Rate is RateLimit as numbers.
 func (h HTTP) Rate() (contracts.Rate, error) { return contracts.ParseRate(h.RateLimit) }
-
-func (m Model) checks(prefix string) []finding {
-	var f findings
-	f.want(m.Provider != "", "must not be empty", prefix+"model_provider")
-	f.want(m.Endpoint != "" || oneOf(m.Provider, "", "demo", "openai"),
-		fmt.Sprintf("is needed for model_provider %.80q", m.Provider), prefix+"endpoint", prefix+"model_provider")
-	f.want(m.Endpoint == "" || isURL(m.Endpoint, "http", "https"),
-		"must be a URL like https://host/v1", prefix+"endpoint")
-	f.want(m.Temperature >= 0 && m.Temperature <= 2, "must be from 0 to 2", prefix+"temperature") // false for NaN
-	f.want(m.FirstTokenTimeout <= m.Timeout,
-		fmt.Sprintf("(%s) must be at most timeout (%s)", show(m.FirstTokenTimeout), show(m.Timeout)),
-		prefix+"first_token_timeout", prefix+"timeout")
-	return f
-}

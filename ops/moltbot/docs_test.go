@@ -38,6 +38,12 @@ func TestReferenceIsUpToDate(t *testing.T) {
 
 func TestReferenceIsComplete(t *testing.T) {
 	text := document(t, reference)
+	for _, k := range config.NamedKeys() {
+		contains(t, text, "| `"+k.Path+"` | "+k.Type+" |")
+		if k.Doc == "" {
+			t.Errorf("%s has no text", k.Path)
+		}
+	}
 	for _, k := range config.Keys() {
 		contains(t, text, "| `"+k.Path+"` | "+k.Type+" |", "| `"+k.Env+"` |")
 		if k.Secret {
@@ -60,8 +66,18 @@ func blocks(text, language string) []string {
 
 func TestExamplesLoad(t *testing.T) {
 	examples := blocks(document(t, reference), "yaml")
-	if len(examples) != 1 {
+	if len(examples) != 2 {
 		t.Fatalf("%d examples in %s", len(examples), reference)
+	}
+	for secret, text := range map[string]string{"/run/secrets/deepseek": "d", "/run/secrets/claude": "c"} {
+		examples[1] = strings.ReplaceAll(examples[1], secret, configFile(t, text))
+	}
+	catalog, err := config.LoadModels(configFile(t, examples[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, table, _ := catalog.All(); len(table.Models) != 3 || len(table.Routes) != 1 || table.Default != "fast" {
+		t.Errorf("loaded: %+v", table)
 	}
 	c, err := config.Load(configFile(t, examples[0]), nil)
 	if err != nil {
@@ -75,7 +91,7 @@ func TestExamplesLoad(t *testing.T) {
 	if len(models) != 1 {
 		t.Fatalf("%d model files in the README", len(models))
 	}
-	m, err := config.LoadModel(configFile(t, models[0]))
+	m, err := config.LoadModels(configFile(t, models[0]))
 	if err != nil {
 		t.Fatal(err)
 	}

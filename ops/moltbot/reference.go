@@ -12,7 +12,7 @@ type configReferenceCmd struct{}
 
 // Run prints ops/docs/configuration.md.
 func (configReferenceCmd) Run(out *console) error {
-	return writeReference(out.out, config.Keys())
+	return writeReference(out.out, config.Keys(), config.NamedKeys())
 }
 
 // sections are the headings of the reference, by the first part of a key. A
@@ -35,8 +35,9 @@ var sections = map[string]string{
 	"connection_pool": "Connection pool",
 }
 
-// writeReference prints keys as Markdown, one table per section, in their order.
-func writeReference(w io.Writer, keys []config.Key) error {
+// writeReference prints keys as Markdown, one table per section, in their order,
+// and those of named entries in a table of their own.
+func writeReference(w io.Writer, keys, named []config.Key) error {
 	var b strings.Builder
 	b.WriteString(referenceHead)
 	last := "-" // no section is called so
@@ -48,13 +49,17 @@ func writeReference(w io.Writer, keys []config.Key) error {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` |\n", k.Path, k.Type, code(k.Default), cell(k.Doc), k.Env)
 	}
+	b.WriteString(referenceNamed)
+	for _, k := range named {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Path, k.Type, code(k.Default), cell(k.Doc))
+	}
 	b.WriteString(referenceSecrets)
-	for _, k := range keys {
+	for _, k := range append(keys, named...) {
 		if k.Secret {
-			fmt.Fprintf(&b, "| `%s` | `%s` | `%s` |\n", k.Path, k.FileKey, k.FileEnv)
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", k.Path, k.FileKey, code(k.FileEnv))
 		}
 	}
-	b.WriteString(referenceExample)
+	b.WriteString(referenceExample + referenceModels)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -108,6 +113,18 @@ the working directory. A change takes effect at the next start.
 ## Settings
 `
 
+const referenceNamed = `
+## Several models
+
+The model file, and the section ` + "`model`" + ` of the configuration file, may name providers, models and routes beside the keys above; the
+environment cannot. Where both files name the same, the configuration file's keys win. Without ` + "`models`" + ` the keys above are one provider with one model.
+With it, ` + "`model_provider`, `api_key` and `endpoint`" + ` are one more provider of that name, ` + "`model`" + ` is refused, and the other keys above are the
+defaults of every provider and model. ` + "`demo`" + ` is always there, as a provider and as a model.
+
+| Key | Type | Default | Meaning |
+|---|---|---|---|
+`
+
 const referenceSecrets = `
 ## Secrets
 
@@ -151,5 +168,37 @@ model:
 log:
   level: info
   format: json
+` + "```" + `
+`
+
+const referenceModels = `
+A model file with fall-backs and routes:
+
+` + "```yaml" + `
+providers:
+  deepseek:
+    endpoint: https://api.deepseek.com/v1
+    api_key_file: /run/secrets/deepseek
+  claude:
+    kind: anthropic
+    api_key_file: /run/secrets/claude
+models:
+  fast:
+    provider: deepseek
+    model: deepseek-chat
+    max_concurrent: 100
+    fallback: [smart, demo]
+    input_price: 0.27
+    output_price: 1.10
+  smart:
+    provider: claude
+    model: claude-sonnet-4-5
+    max_tokens: 4096
+model_routing:
+  default: fast
+  routes:
+    - pattern: ^/pro/
+      model: smart
+on_failure: apologize
 ` + "```" + `
 `

@@ -113,11 +113,11 @@ func greet(out *console, a *app.App, conf config.Config, took time.Duration) err
 	}
 	kind, warning := a.Store()
 	fmt.Fprintf(out.out, "\nmoltbot %s is ready on http://%s (%d ms)\n", version(), a.Address(), took.Milliseconds())
-	fmt.Fprintf(out.out, "  data   %s   store  %s   model  %s\n", conf.DataDir, kind, conf.Model.Provider)
+	fmt.Fprintf(out.out, "  data   %s   store  %s   model  %s\n", conf.DataDir, kind, conf.Model.First().Provider)
 	if warning != "" {
 		fmt.Fprintf(out.out, "  note   %s\n", warning)
 	}
-	if conf.Model.Provider == "demo" {
+	if conf.Model.First().Demo {
 		fmt.Fprintln(out.out, "  note   the demo model answers; name a real one with model_provider, endpoint and api_key in the configuration")
 	}
 	fmt.Fprintf(out.out, "\ntoken (365 days, user \"owner\"):\n%s\n\ntry it:\ncurl -sS http://%s/api/chat -H \"Content-Type: application/json\" -d '{\"message\":\"hello\",\"session_id\":\"first\",\"token\":\"%s\"}'\n\n",

@@ -67,12 +67,22 @@ func NewCapped(inner Completer, o CapOptions) (*Capped, error) {
 
 // Complete waits for a permit, first come first served, and asks the model.
 func (c *Capped) Complete(ctx context.Context, r Request) (Answer, error) {
-	if err := c.keeper.acquire(ctx); err != nil {
+	if err := c.Enter(ctx); err != nil {
 		return Answer{}, err
 	}
-	defer c.keeper.release()
+	defer c.Leave()
 	return c.inner.Complete(ctx, r)
 }
+
+// Enter waits for a permit, for who makes the call without Complete. Leave
+// follows each Enter that gave nil.
+func (c *Capped) Enter(ctx context.Context) error { return c.keeper.acquire(ctx) }
+
+// Leave gives back what Enter got.
+func (c *Capped) Leave() { c.keeper.release() }
+
+// SetLimit changes how many calls run at a time, from the next question to Redis on.
+func (c *Capped) SetLimit(limit int) { c.keeper.resize(limit) }
 
 // Close gives back what is held. No call may run or be made any more.
 func (c *Capped) Close() error {

@@ -31,6 +31,7 @@ type keeper struct {
 	waiting  []*waiter // first come, first served
 	running  int       // calls that were let through and have not ended
 	held     int       // permits; calls start while running is below
+	limit    int       // of all processes together, from CapOptions or SetLimit
 	again    int       // permits that may be used again without asking, while short
 	short    bool      // somebody else waits as well
 	peak     int       // most calls wanted at a time since the last renewal
@@ -48,7 +49,9 @@ type keeper struct {
 type waiter struct{ ready chan struct{} }
 
 func newKeeper(o CapOptions) *keeper {
-	return &keeper{o: o, script: redis.NewScript(capLua), key: contracts.KeyCap(o.Model), wake: make(chan struct{}, 1)}
+	return &keeper{
+		o: o, limit: o.Limit, script: redis.NewScript(capLua), key: contracts.KeyCap(o.Model), wake: make(chan struct{}, 1),
+	}
 }
 
 // acquire returns nil with a permit. The caller releases it.
@@ -98,6 +101,15 @@ func (k *keeper) enter() (*waiter, error) {
 
 // free reports whether a call may begin. A lease that has run out is worth nothing.
 func (k *keeper) free() bool { return k.running < k.held && time.Now().Before(k.until) }
+
+func (k *keeper) resize(limit int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if limit != k.limit && limit > 0 {
+		k.limit = limit
+		k.nudge()
+	}
+}
 
 func (k *keeper) note() { k.peak = max(k.peak, k.running+len(k.waiting)) }
 
@@ -183,7 +195,7 @@ func (k *keeper) ask() (next time.Duration, more bool) {
 	defer cancel()
 	sent := time.Now()
 	answer, err := k.script.Run(ctx, k.o.Redis, []string{k.key},
-		k.o.Node, q.running, q.insist, q.want, k.o.Limit, k.o.Lease.Milliseconds(), q.turn).Int64Slice()
+		k.o.Node, q.running, q.insist, q.want, q.limit, k.o.Lease.Milliseconds(), q.turn).Int64Slice()
 	if err == nil && len(answer) != 3 {
 		err = fmt.Errorf("%d numbers", len(answer))
 	}
@@ -201,6 +213,7 @@ func (k *keeper) ask() (next time.Duration, more bool) {
 // question is what the process asks for.
 type question struct {
 	running, insist, want int
+	limit                 int
 	turn                  int64
 }
 
@@ -211,7 +224,7 @@ func (k *keeper) question() question {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.turn++
-	q := question{running: k.running, insist: k.running, want: k.running + len(k.waiting), turn: k.turn}
+	q := question{running: k.running, insist: k.running, want: k.running + len(k.waiting), limit: k.limit, turn: k.turn}
 	if k.closed {
 		k.held = k.running
 		return q

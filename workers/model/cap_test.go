@@ -17,6 +17,7 @@ import (
 	"moltbot/contracts"
 	"moltbot/workers/model"
 	"moltbot/workers/model/modeltest"
+	"moltbot/workers/model/openai"
 	"moltbot/workers/workerstest"
 )
 
@@ -131,7 +132,7 @@ func provider(t *testing.T, latency time.Duration) (*meter, model.Completer) {
 	m := &meter{inner: s}
 	front := httptest.NewServer(m)
 	t.Cleanup(front.Close)
-	c, err := model.NewOpenAI(model.Options{Provider: "stand-in", Endpoint: front.URL + "/v1", FirstToken: 20 * time.Second})
+	c, err := openai.New(openai.Options{Provider: "stand-in", Endpoint: front.URL + "/v1", FirstToken: 20 * time.Second})
 	workerstest.Must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return m, c
@@ -318,7 +319,7 @@ func TestCapWaitsInOrderAndGivesUp(t *testing.T) {
 func TestCapWaitIsNotTheModels(t *testing.T) {
 	s := modeltest.New(modeltest.Options{})
 	t.Cleanup(s.Close)
-	inner, err := model.NewOpenAI(model.Options{Provider: "stand-in", Endpoint: s.URL, FirstToken: time.Second, Total: time.Second})
+	inner, err := openai.New(openai.Options{Provider: "stand-in", Endpoint: s.URL, FirstToken: time.Second, Total: time.Second})
 	workerstest.Must(t, err)
 	t.Cleanup(func() { _ = inner.Close() })
 	rdb := workerstest.MiniRedis(t)

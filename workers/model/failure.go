@@ -1,131 +1,109 @@
 package model
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"strconv"
 	"time"
-
-	"moltbot/contracts"
 )
 
+// soon is when to ask again if nobody says.
+const soon = time.Second
+
+// Kind says what went wrong with a call to a provider. The set is closed, so
+// that it may label metrics.
+type Kind uint8
+
+// The kinds.
 const (
-	soon        = time.Second      // when to ask again if the provider does not say
-	operatorDue = 30 * time.Second // how long a wrong key or endpoint is left to the operator
-	maxWait     = time.Minute      // cap on the provider's own Retry-After
-	maxRefusal  = 4 << 10          // bytes read of a refusal's body
+	// KindNone: no failure of a provider's. The caller gave up, or the error is ours.
+	KindNone Kind = iota
+	// KindBusy: the provider wants fewer calls (429), or all of its keys are cooling.
+	KindBusy
+	// KindDown: it is not reached, breaks off, or says that the fault is its own (5xx).
+	KindDown
+	// KindTimeout: no first token, a pause, or a whole answer beyond the limits.
+	KindTimeout
+	// KindAnswer: the answer was cut, malformed or empty.
+	KindAnswer
+	// KindOversize: the answer was larger than the limit. The same prompt would be
+	// paid for and most likely overflow again.
+	KindOversize
+	// KindOperator: only the operator can help: a key that is refused, an unpaid
+	// bill, a certificate that does not verify, an endpoint that has moved.
+	KindOperator
+	// KindUnknown: the provider does not know the model or the path (404).
+	KindUnknown
+	// KindRequest: the provider does not take what the request says.
+	KindRequest
+	// KindTooLong: the prompt is larger than the model's context.
+	KindTooLong
+	// KindFiltered: the provider's content filter took the prompt or the answer.
+	KindFiltered
+	// KindNoRoom: the token limit was reached before any text.
+	KindNoRoom
+	kinds
 )
 
-// refusal is an answer with another status than 2xx.
-type refusal struct {
-	status int
-	wait   time.Duration // from Retry-After; 0: it did not say
-	text   string        // what of its body may be logged, see hint
+// String is the kind's name in metrics and logs.
+func (k Kind) String() string {
+	if k >= kinds {
+		return "unknown_kind"
+	}
+	return [kinds]string{
+		"none", "busy", "down", "timeout", "answer", "oversize", "operator", "unknown_model", "request", "too_long", "filtered", "no_room",
+	}[k]
 }
 
-func (r refusal) Error() string { return fmt.Sprintf("status %d: %s", r.status, r.text) }
-
-func readRefusal(res *http.Response, now time.Time) refusal {
-	defer res.Body.Close()
-	// A body that cannot be read does not change what the status says.
-	b, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal))
-	return refusal{status: res.StatusCode, wait: retryAfter(res.Header.Get("Retry-After"), now), text: hint(b)}
+// Elsewhere reports whether another provider may do better with the same
+// request. Of a prompt that is too long that is so only where the other model's
+// context is larger, which the kind cannot know.
+func (k Kind) Elsewhere() bool {
+	switch k {
+	case KindBusy, KindDown, KindTimeout, KindAnswer, KindOversize, KindOperator, KindUnknown:
+		return true
+	}
+	return false
 }
 
-// retryAfter reads seconds or an HTTP date, capped at maxWait.
-func retryAfter(header string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(header, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		return time.Duration(min(n, uint64(maxWait/time.Second))) * time.Second
+// Sick reports whether the failure counts against the provider, whatever is
+// asked of it. A model that it does not know is no sickness: whoever may name a
+// model could bring the others' calls to a stop. Nor is one endless answer.
+func (k Kind) Sick() bool {
+	switch k {
+	case KindBusy, KindDown, KindTimeout, KindAnswer, KindOperator:
+		return true
 	}
-	at, err := http.ParseTime(header)
-	if err != nil {
-		return 0
-	}
-	return min(max(at.Sub(now), 0), maxWait)
+	return false
 }
 
-// failed gives the error of a call that brought no answer. The caller's own
-// end of patience is told apart from the provider's faults.
-func (c *OpenAI) failed(ctx, call context.Context, version string, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("ask model: %w", ctx.Err())
+// Own reports whether the request itself is at fault: as it is, it fails again.
+func (k Kind) Own() bool {
+	switch k {
+	case KindRequest, KindTooLong, KindFiltered, KindNoRoom:
+		return true
 	}
-	var slow late
-	if errors.As(context.Cause(call), &slow) {
-		err = slow
-	}
-	e := classify(err)
-	var inURL *url.Error
-	if errors.As(err, &inURL) {
-		err = inURL.Err // without the address: its query may hold a secret
-	}
-	// Flattened on purpose: every part of the chain may quote the provider's key.
-	e.Err = errors.New(c.secret.clean(fmt.Sprintf("ask %q: %v", version, err)))
-	return e
+	return false
 }
 
-// classify decides who is to blame and whether to ask again. What is not a
-// provider's refusal or slowness is a bad answer or a broken connection.
-func classify(err error) *contracts.Error {
-	var slow late
-	var refused refusal
-	var told reported
-	var network *url.Error
-	switch {
-	case errors.As(err, &slow):
-		return timedOut()
-	case errors.As(err, &refused):
-		return refused.classify()
-	case errors.As(err, &told), errors.Is(err, errProvider):
-		return unavailable(soon)
-	case errors.As(err, &network):
-		if timeout, ok := errors.AsType[net.Error](network.Err); ok && timeout.Timeout() {
-			return timedOut()
-		}
-		return unavailable(soon)
-	case errors.Is(err, errFiltered):
-		return &contracts.Error{Code: contracts.CodeModelFailed, Message: "the model's answer was filtered"}
-	case errors.Is(err, errTooLarge):
-		// Final: the same prompt would be paid for and overflow again.
-		return &contracts.Error{Code: contracts.CodeModelAnswer, Message: "the model's answer was too large"}
-	case errors.Is(err, errNoRoom):
-		// Final for the same reason.
-		return &contracts.Error{Code: contracts.CodeModelAnswer, Message: "the model's answer did not fit its token limit"}
-	}
-	return &contracts.Error{
-		Code: contracts.CodeModelAnswer, Message: "the model's answer was not usable",
-		Retryable: true, RetryAfter: soon,
-	}
+// Failure stands behind the *contracts.Error of a call that brought no answer.
+// Its text is for the operator: one line, without keys and without content.
+type Failure struct {
+	Kind Kind
+	Text string
 }
 
-// classify: a wrong key, an unpaid bill and a moved endpoint are the operator's
-// trouble, not the message's, so the message waits for the operator.
-func (r refusal) classify() *contracts.Error {
-	switch {
-	case r.status == http.StatusTooManyRequests, r.status == http.StatusRequestTimeout, r.status >= 500:
-		return unavailable(max(r.wait, soon))
-	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden,
-		r.status == http.StatusPaymentRequired, r.status < 400:
-		return unavailable(operatorDue)
+func (f *Failure) Error() string { return f.Text }
+
+// KindOf is the kind of the failure that err is or wraps.
+func KindOf(err error) Kind {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Kind
 	}
-	return &contracts.Error{Code: contracts.CodeModelFailed, Message: "the model refused the request"}
+	return KindNone
 }
 
-func unavailable(wait time.Duration) *contracts.Error {
-	return &contracts.Error{
-		Code: contracts.CodeModelFailed, Message: "the model is not available",
-		Retryable: true, RetryAfter: wait,
-	}
-}
-
-func timedOut() *contracts.Error {
-	return &contracts.Error{
-		Code: contracts.CodeModelTimeout, Message: "the model took too long",
-		Retryable: true, RetryAfter: soon,
-	}
+// KeyState is what may be told of one API key of a provider.
+type KeyState struct {
+	Ordinal int       // from 1, as configured
+	Until   time.Time // the key is not used before; zero: it is usable
+	Refused bool      // the provider does not take it, or wants to be paid; else it has had too many calls
 }

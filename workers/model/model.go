@@ -1,7 +1,6 @@
-// Package model answers prompts: through an OpenAI-compatible provider, or with
-// a demo that needs no key. It asks once per call; it never retries, never
-// follows a redirect, and never lets a provider's text reach a client as an
-// error.
+// Package model says what a prompt, its answer and a provider's failure are, and
+// answers with a demo that needs no key. It caps how many calls run at a time; it
+// never speaks to a provider itself: the packages under it do.
 package model
 
 import (
@@ -56,11 +55,21 @@ type Answer struct {
 	Tokens int
 	// Cached says that it was made for another request.
 	Cached bool
+	// Apology says that no model answered, and that Text is an apology for it.
+	Apology bool
 	// Cost in the operator's currency, and the time until the first token, as they
 	// were counted; 0: nobody did, or there was none.
 	Cost       float64
 	FirstToken time.Duration
 }
+
+// What an answer may finish with.
+const (
+	FinishStop   = "stop"
+	FinishLength = "length" // cut at the token limit
+	FinishTools  = "tool_calls"
+	finishStop   = FinishStop
+)
 
 // Completer answers a prompt. Its error is the context's own when the caller
 // gave up, else it is or wraps a *contracts.Error: Retryable says whether the
@@ -73,10 +82,13 @@ type Completer interface {
 // stays what it is when the table changes.
 type Choice struct {
 	Completer
-	Name  string // of the model, as the table calls it
-	Model string // as the provider knows it
-	Text  string // of the message, without the route that led it
-	Table int64  // revision of the table; 0: there is none
+	Name string // of the model, as the table or the caller calls it
+	// Listed is the name in the table that it falls under, for metrics and spans:
+	// unlike Name it is never what a caller wrote. May be empty.
+	Listed string
+	Model  string // as the provider knows it
+	Text   string // of the message, without the route that led it
+	Table  int64  // revision of the table; 0: there is none
 }
 
 // Only is a Choice without a table: one Completer answers everything, with the
@@ -86,15 +98,6 @@ type Only struct{ Completer }
 // Choose gives the one completer.
 func (o Only) Choose(m contracts.Message) (Choice, error) {
 	return Choice{Completer: o.Completer, Name: m.Model, Model: m.Model, Text: m.Text}, nil
-}
-
-// plausible gives n if a text of this length may well have so many tokens.
-// Fewer would let the next prompts outgrow their budget, more would waste it.
-func plausible(n int, text string) int {
-	if n < len(text)/16 || n > len(text) {
-		return 0
-	}
-	return n
 }
 
 // estimate guesses the tokens of a text from its bytes.

@@ -22,8 +22,8 @@ type Options struct {
 	Tokens int
 	// System is the system prompt. Default: none.
 	System string
-	// Encoding is the model's way to cut text into tokens, see EncodingFor.
-	// Default: O200kBase.
+	// Encoding is the models' way to cut text into tokens. Default: that of each
+	// model, see For and EncodingFor.
 	Encoding Encoding
 }
 
@@ -32,6 +32,8 @@ type Builder struct {
 	opts  Options
 	count func(string) int
 	warm  func()
+	// others count like models of another encoding; none where it is fixed.
+	others map[Encoding]*Builder
 }
 
 // New checks the options. The vocabulary is loaded at first use, see Warm.
@@ -42,7 +44,8 @@ func New(o Options) (*Builder, error) {
 	if o.Tokens == 0 {
 		o.Tokens = 1024
 	}
-	if o.Encoding == "" {
+	free := o.Encoding == ""
+	if free {
 		o.Encoding = O200kBase
 	}
 	var errs []error
@@ -55,8 +58,25 @@ func New(o Options) (*Builder, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("prompt options: %w", err)
 	}
+	b := withEncoding(o)
+	if free {
+		o.Encoding = Cl100kBase
+		b.others = map[Encoding]*Builder{o.Encoding: withEncoding(o)}
+	}
+	return b, nil
+}
+
+func withEncoding(o Options) *Builder {
 	count := newCounter(o.Encoding)
-	return &Builder{opts: o, count: count, warm: func() { count("") }}, nil
+	return &Builder{opts: o, count: count, warm: func() { count("") }}
+}
+
+// For gives the builder that counts as the model of this name does.
+func (b *Builder) For(modelName string) *Builder {
+	if other, ok := b.others[EncodingFor(modelName)]; ok {
+		return other
+	}
+	return b
 }
 
 // Warm loads the vocabulary now, so that the first message does not wait for it.

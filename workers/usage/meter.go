@@ -2,7 +2,6 @@ package usage
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"moltbot/contracts"
@@ -43,7 +42,7 @@ func (m *metered) Complete(ctx context.Context, r model.Request) (model.Answer, 
 		r.OnDelta = m.timed(r.OnDelta, began, &first)
 	}
 	a, err := m.inner.Complete(ctx, r)
-	m.metrics.called(m.book.o.Now().Sub(began), first, outcomeOf(err))
+	m.metrics.called(m.book.o.Now().Sub(began), first)
 	if err != nil {
 		return a, err
 	}
@@ -66,30 +65,4 @@ func (m *metered) timed(read func(string), began time.Time, first *time.Duration
 			read(piece)
 		}
 	}
-}
-
-// Outcomes that are not an error code.
-const (
-	outcomeOK       = "ok"
-	outcomeCanceled = "canceled"
-	outcomeOther    = "other"
-)
-
-func outcomes() []string {
-	return []string{
-		outcomeOK, outcomeCanceled, outcomeOther, string(contracts.CodeModelFailed), string(contracts.CodeModelTimeout), string(contracts.CodeModelAnswer),
-	}
-}
-
-func outcomeOf(err error) string {
-	var e *contracts.Error
-	switch {
-	case err == nil:
-		return outcomeOK
-	case errors.As(err, &e):
-		return string(e.Code)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return outcomeCanceled
-	}
-	return outcomeOther
 }

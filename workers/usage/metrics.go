@@ -10,11 +10,12 @@ import (
 	"moltbot/contracts"
 )
 
-// metrics count by provider and model, never by caller.
+// metrics count by provider and model, never by caller. How calls ended counts
+// whoever makes them.
 type metrics struct {
-	tokens, calls, cost *prometheus.CounterVec
-	duration, first     *prometheus.HistogramVec
-	failures, lost      prometheus.Counter
+	tokens, cost    *prometheus.CounterVec
+	duration, first *prometheus.HistogramVec
+	failures, lost  prometheus.Counter
 
 	models sync.Map // *modelMetrics by provider and name
 }
@@ -30,14 +31,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		tokens: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "moltbot_model_tokens_total", Help: "Tokens of answered calls, by provider, model and kind: prompt or completion.",
 		}, labels("kind")),
-		calls: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "moltbot_model_calls_total", Help: "Calls of providers, by provider, model and outcome.",
-		}, labels("outcome")),
 		cost: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "moltbot_model_cost_total", Help: "Cost of answered calls by the price list, in the operator's currency.",
 		}, labels()),
 		duration: with.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "moltbot_model_call_duration_seconds", Help: "Duration of calls of providers.",
+			Name: "moltbot_model_call_duration_seconds", Help: "Duration of single calls of providers, whatever came of them.",
 			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 60, 120},
 		}, labels()),
 		first: with.NewHistogramVec(prometheus.HistogramOpts{
@@ -56,7 +54,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // modelMetrics are those of one provider and model, resolved.
 type modelMetrics struct {
 	prompt, completion, cost prometheus.Counter
-	calls                    map[string]prometheus.Counter
 	duration, first          prometheus.Observer
 }
 
@@ -67,22 +64,14 @@ func (m *metrics) of(provider, name string) *modelMetrics {
 	}
 	out := &modelMetrics{
 		prompt: m.tokens.WithLabelValues(provider, name, "prompt"), completion: m.tokens.WithLabelValues(provider, name, "completion"),
-		cost: m.cost.WithLabelValues(provider, name), calls: make(map[string]prometheus.Counter),
+		cost:     m.cost.WithLabelValues(provider, name),
 		duration: m.duration.WithLabelValues(provider, name), first: m.first.WithLabelValues(provider, name),
-	}
-	for _, o := range outcomes() {
-		out.calls[o] = m.calls.WithLabelValues(provider, name, o)
 	}
 	m.models.Store(key, out)
 	return out
 }
 
-func (m *modelMetrics) called(took, first time.Duration, outcome string) {
-	n, ok := m.calls[outcome]
-	if !ok {
-		n = m.calls[outcomeOther]
-	}
-	n.Inc()
+func (m *modelMetrics) called(took, first time.Duration) {
 	m.duration.Observe(max(0, took.Seconds()))
 	if first > 0 {
 		m.first.Observe(first.Seconds())

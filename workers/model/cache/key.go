@@ -63,6 +63,6 @@ func (w *cached) version(r *model.Request) string {
 // worth tells whether an answer is kept: one that is complete, and of the model
 // that was to give it. A fall-back's answer, or an apology, is for its request alone.
 func (w *cached) worth(r *model.Request, a *model.Answer) bool {
-	whole := a.Finish == "stop" || a.Finish == "tool_calls"
-	return whole && a.Version == w.version(r) && (a.Text != "" || len(a.ToolCalls) > 0)
+	whole := a.Finish == model.FinishStop || a.Finish == model.FinishTools
+	return whole && !a.Apology && a.Version == w.version(r) && (a.Text != "" || len(a.ToolCalls) > 0)
 }

@@ -1,7 +1,6 @@
 package modeltest
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,24 +26,33 @@ const (
 	Stall               // the answer's first half, then nothing until the client leaves
 	Endless             // the first half again and again until the client leaves
 	Giant               // one document of Size bytes that never closes its string
+	Drip                // a good answer, one byte every Every
+	Hushed              // a good answer without its terminator: [DONE], message_stop
+	Fail                // streamed: the first half, then an error of type Body; plain: that error in a 200
 )
 
 // Behavior is how one request is treated. The zero value is a good answer.
 type Behavior struct {
 	Kind   Kind
 	Status int               // for Status
-	Body   string            // for Raw; for Status instead of OpenAI's error shape
+	Body   string            // for Raw; for Status instead of the protocol's error shape, its {key} the key that came; for Fail
 	Header map[string]string // added to the response
-	Finish string            // finish_reason; default "stop"
+	Finish string            // finish_reason in OpenAI's words; default "stop", or "tool_calls"
 	Usage  string            // JSON of the usage object; default: made up from lengths; "none": absent
 	Size   int64             // for Giant
-	// Every is the pause between the pieces of Endless.
+	Calls  []Call            // beside the text; streamed a few bytes at a time
+	At     int               // added to the index of each call
+	Twice  bool              // the finish comes twice
+	// Every is the pause between the pieces of Endless and the bytes of Drip.
 	Every time.Duration
 	// Latency is the time before the headers.
 	Latency time.Duration
 	// Gate holds the request before the headers.
 	Gate *Gate
 }
+
+// Call is a tool call.
+type Call struct{ ID, Name, Arguments string }
 
 // Gate holds requests until a test opens it.
 type Gate struct {
@@ -71,11 +79,25 @@ type exchange struct {
 	r   *http.Request
 	req Request
 	b   Behavior
+	dialect
+}
+
+// dialect writes one protocol. What it gives is complete in itself: documents
+// without a break, events with their empty line.
+type dialect struct {
+	document   func(x *exchange, text string) string
+	opening    func(x *exchange) string
+	delta      func(x *exchange, text string) string
+	calls      func(x *exchange) []string // in pieces
+	finishing  func(x *exchange, text string) string
+	terminator string
+	failure    func(kind, message string) string // a document
+	giant      string                            // the beginning of one
 }
 
 func (s *Server) act(x *exchange) {
 	switch x.b.Kind {
-	case Answer:
+	case Answer, Hushed:
 		x.answer(s.opts.Reply(x.req), x.req.Stream)
 	case Plain:
 		x.answer(s.opts.Reply(x.req), false)
@@ -91,7 +113,11 @@ func (s *Server) act(x *exchange) {
 		x.begin(x.req.Stream)
 		until(s, x.r, make(chan struct{}))
 	case Giant:
-		x.giant()
+		x.endless()
+	case Drip:
+		s.drip(x)
+	case Fail:
+		x.fail(s.opts.Reply(x.req))
 	}
 }
 
@@ -120,26 +146,63 @@ func (x *exchange) write(s string) {
 
 func (x *exchange) answer(text string, stream bool) {
 	x.begin(stream)
+	for _, piece := range x.pieces(text, stream) {
+		x.write(piece)
+	}
+}
+
+func (x *exchange) pieces(text string, stream bool) []string {
 	if !stream {
-		x.write(x.document(text))
-		return
+		return []string{x.document(x, text)}
 	}
 	first, second := halves(text)
-	x.write(x.opening() + x.delta(first) + x.delta(second))
-	x.write(x.chunk(`"choices":[{"index":0,"delta":{},"finish_reason":` + quote(x.finish()) + `}]`))
-	if usage := x.usage(text); usage != "" && x.req.StreamOptions.IncludeUsage {
-		x.write(x.chunk(`"choices":[]` + usage))
+	all := []string{x.opening(x)}
+	if text != "" {
+		all = append(all, x.delta(x, first)+x.delta(x, second))
 	}
-	x.write("data: [DONE]\n\n")
+	all = append(all, x.calls(x)...)
+	all = append(all, x.finishing(x, text))
+	if x.b.Twice {
+		all = append(all, x.finishing(x, text))
+	}
+	if x.b.Kind == Hushed {
+		return all
+	}
+	return append(all, x.terminator)
+}
+
+// drip gives nothing between two bytes but time.
+func (s *Server) drip(x *exchange) {
+	x.begin(x.req.Stream)
+	for _, piece := range x.pieces(s.opts.Reply(x.req), x.req.Stream) {
+		for i := range len(piece) {
+			if !s.pause(x) {
+				return
+			}
+			x.write(piece[i : i+1])
+		}
+	}
+}
+
+func (x *exchange) fail(text string) {
+	x.begin(x.req.Stream)
+	document := x.failure(x.b.Body, "the test wants an error that quotes "+x.req.Key)
+	if !x.req.Stream {
+		x.write(document)
+		return
+	}
+	first, _ := halves(text)
+	x.write(x.opening(x) + x.delta(x, first))
+	x.write("event: error\ndata: " + document + "\n\n")
 }
 
 func (x *exchange) status() {
 	if x.b.Body == "" {
-		refuse(x.w, x.b.Status, "the test wants status "+strconv.Itoa(x.b.Status))
+		refuse(x.w, x.dialect, x.b.Status, "the test wants status "+strconv.Itoa(x.b.Status))
 		return
 	}
 	x.w.WriteHeader(x.b.Status)
-	x.write(x.b.Body)
+	x.write(strings.ReplaceAll(x.b.Body, "{key}", x.req.Key))
 }
 
 func (x *exchange) raw() {
@@ -151,11 +214,11 @@ func (x *exchange) raw() {
 func (s *Server) spoil(x *exchange) {
 	first, _ := halves(s.opts.Reply(x.req))
 	x.begin(x.req.Stream)
-	piece := x.delta(first)
+	piece := x.delta(x, first)
 	if x.req.Stream {
-		x.write(x.opening() + piece)
+		x.write(x.opening(x) + piece)
 	} else {
-		whole := x.document(first)
+		whole := x.document(x, first)
 		x.write(whole[:len(whole)/2])
 		piece = " "
 	}
@@ -177,58 +240,27 @@ func (s *Server) pause(x *exchange) bool {
 	return until(s, x.r, timer.C)
 }
 
-func (x *exchange) giant() {
+func (x *exchange) endless() {
 	x.begin(x.req.Stream)
 	if x.req.Stream {
 		x.write("data: ")
 	}
-	x.write(`{"choices":[{"message":{"content":"`)
+	x.write(x.giant)
 	block := strings.Repeat("x", 32<<10)
 	for left := x.b.Size; left > 0 && x.r.Context().Err() == nil; left -= int64(len(block)) {
 		x.write(block)
 	}
 }
 
+// finish is the reason in OpenAI's words; the dialect translates it.
 func (x *exchange) finish() string {
-	if x.b.Finish == "" {
-		return "stop"
+	switch {
+	case x.b.Finish != "":
+		return x.b.Finish
+	case len(x.b.Calls) > 0:
+		return "tool_calls"
 	}
-	return x.b.Finish
-}
-
-// usage is the member of the same name with its comma, or nothing.
-func (x *exchange) usage(text string) string {
-	switch x.b.Usage {
-	case "none":
-		return ""
-	case "":
-		prompt := 0
-		for _, m := range x.req.Messages {
-			prompt += utf8.RuneCountInString(m.Content)
-		}
-		out := utf8.RuneCountInString(text)
-		return fmt.Sprintf(`,"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}`, prompt, out, prompt+out)
-	}
-	return `,"usage":` + x.b.Usage
-}
-
-func (x *exchange) document(text string) string {
-	return fmt.Sprintf(`{"id":"chatcmpl-test","object":"chat.completion","created":1700000000,"model":%s,`+
-		`"choices":[{"index":0,"message":{"role":"assistant","content":%s,"refusal":null},"logprobs":null,"finish_reason":%s}]%s}`,
-		quote(x.req.Model), quote(text), quote(x.finish()), x.usage(text))
-}
-
-func (x *exchange) chunk(rest string) string {
-	return fmt.Sprintf(`data: {"id":"chatcmpl-test","object":"chat.completion.chunk","created":1700000000,"model":%s,%s}`+"\n\n",
-		quote(x.req.Model), rest)
-}
-
-func (x *exchange) opening() string {
-	return x.chunk(`"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]`)
-}
-
-func (x *exchange) delta(text string) string {
-	return x.chunk(`"choices":[{"index":0,"delta":{"content":` + quote(text) + `},"finish_reason":null}]`)
+	return "stop"
 }
 
 // halves cuts a text in two between characters.

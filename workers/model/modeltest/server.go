@@ -1,12 +1,12 @@
-// Package modeltest is an OpenAI-compatible provider for tests: it records what
-// it is asked, answers plain or streamed as asked, and misbehaves on request.
+// Package modeltest is a provider for tests that speaks OpenAI's protocol and
+// Anthropic's: it records what it is asked, answers plain or streamed as asked,
+// and misbehaves on request.
 // However long it holds a request, it never outlives the client's patience or
 // its own Close.
 package modeltest
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -15,12 +15,44 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
-// Message is one message of a recorded prompt.
+// Message is one message of a recorded prompt. Its content is what there is of
+// text in it.
 type Message struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
+	Role    string
+	Content string
+}
+
+// UnmarshalJSON takes a text, or a list of parts.
+func (m *Message) UnmarshalJSON(b []byte) error {
+	var wire struct {
+		Role    string          `json:"role"`
+		Content json.RawMessage `json:"content"`
+	}
+	if err := json.Unmarshal(b, &wire); err != nil {
+		return err
+	}
+	m.Role = wire.Role
+	if len(wire.Content) == 0 || wire.Content[0] != '[' {
+		return json.Unmarshal(orNull(wire.Content), &m.Content)
+	}
+	var parts []struct {
+		Text string `json:"text"`
+	}
+	err := json.Unmarshal(wire.Content, &parts)
+	for _, p := range parts {
+		m.Content += p.Text
+	}
+	return err
+}
+
+func orNull(b json.RawMessage) json.RawMessage {
+	if len(b) == 0 {
+		return json.RawMessage("null")
+	}
+	return b
 }
 
 // Request is one recorded request.
@@ -36,9 +68,20 @@ type Request struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
 
-	// URL is the path and query it came to; Header is the request's.
+	// URL is the path and query it came to; Header and Body are the request's, and
+	// Key is its API key.
 	URL    string      `json:"-"`
 	Header http.Header `json:"-"`
+	Body   string      `json:"-"`
+	Key    string      `json:"-"`
+}
+
+// length is about how many tokens the prompt has.
+func (r Request) length() (n int) {
+	for _, m := range r.Messages {
+		n += utf8.RuneCountInString(m.Content)
+	}
+	return n
 }
 
 // LastUser is the text of the newest user message.
@@ -53,7 +96,8 @@ func (r Request) LastUser() string {
 
 // Options say what a server expects and answers.
 type Options struct {
-	// Key must come as the bearer token. Default: none is checked.
+	// Key must come: as the bearer token, or in Anthropic's header. Default: none
+	// is checked.
 	Key string
 	// Reply gives the answer's text. Default: "echo: " and the last user message.
 	Reply func(Request) string
@@ -113,11 +157,15 @@ func (s *Server) Requests() []Request {
 	return slices.Clone(s.requests)
 }
 
-// ServeHTTP answers POST .../chat/completions.
+// ServeHTTP answers POST .../chat/completions and POST .../messages.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	speak := openAI()
+	if strings.HasSuffix(r.URL.Path, anthropicPath) {
+		speak = anthropic()
+	}
 	req, status, complaint := s.read(r)
 	if complaint != "" {
-		refuse(w, status, complaint)
+		refuse(w, speak, status, complaint)
 		return
 	}
 	s.mu.Lock()
@@ -131,41 +179,36 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, value := range b.Header {
 		w.Header().Set(name, value)
 	}
-	s.act(&exchange{w: w, r: r, req: req, b: b})
+	s.act(&exchange{w: w, r: r, req: req, b: b, dialect: speak})
 }
 
 func (s *Server) read(r *http.Request) (req Request, status int, complaint string) {
 	body, err := io.ReadAll(r.Body)
+	messages := strings.HasSuffix(r.URL.Path, anthropicPath)
+	req.Key = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if messages {
+		req.Key = r.Header.Get("X-Api-Key")
+	}
 	switch {
 	case err != nil:
 		return req, http.StatusBadRequest, "unreadable body"
 	case r.Method != http.MethodPost:
 		return req, http.StatusMethodNotAllowed, "method " + r.Method
-	case !strings.HasSuffix(r.URL.Path, "/chat/completions"):
+	case !messages && !strings.HasSuffix(r.URL.Path, "/chat/completions"):
 		return req, http.StatusNotFound, "path " + r.URL.Path
-	case s.opts.Key != "" && r.Header.Get("Authorization") != "Bearer "+s.opts.Key:
-		return req, http.StatusUnauthorized, "Incorrect API key provided: " + r.Header.Get("Authorization")
+	case s.opts.Key != "" && req.Key != s.opts.Key:
+		return req, http.StatusUnauthorized, "Incorrect API key provided: " + req.Key
 	case !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json"):
 		return req, http.StatusUnsupportedMediaType, "content type " + r.Header.Get("Content-Type")
 	}
 	if err := json.Unmarshal(body, &req); err != nil {
 		return req, http.StatusBadRequest, err.Error()
 	}
-	req.URL, req.Header = r.URL.String(), maps.Clone(r.Header)
+	req.URL, req.Header, req.Body = r.URL.String(), maps.Clone(r.Header), string(body)
+	if messages {
+		return req, http.StatusBadRequest, anthropicFault(r, body)
+	}
 	return req, http.StatusBadRequest, req.fault()
-}
-
-// fault says what OpenAI would not accept about the request.
-func (r Request) fault() string {
-	if r.Model == "" || len(r.Messages) == 0 {
-		return "model and messages are required"
-	}
-	for i, m := range r.Messages {
-		if !slices.Contains([]string{"system", "user", "assistant"}, m.Role) {
-			return fmt.Sprintf("messages.%d: role %q", i, m.Role)
-		}
-	}
-	return ""
 }
 
 // wait holds a request at its gate and for its latency. It reports false when
@@ -201,10 +244,10 @@ func until[T any](s *Server, r *http.Request, c <-chan T) bool {
 	return false
 }
 
-func refuse(w http.ResponseWriter, status int, complaint string) {
+func refuse(w http.ResponseWriter, d dialect, status int, complaint string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"error":{"message":%s,"type":"invalid_request_error","param":null,"code":null}}`, quote(complaint))
+	_, _ = io.WriteString(w, d.failure(errorType(status), complaint))
 }
 
 func quote(s string) string {

@@ -1,4 +1,4 @@
-package model_test
+package openai_test
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"moltbot/contracts"
-	"moltbot/workers/model"
 	"moltbot/workers/model/modeltest"
+	"moltbot/workers/model/openai"
 )
 
 // want is the error a test expects; a zero wait is not compared.
@@ -78,7 +78,7 @@ func TestStatus(t *testing.T) {
 				b.Header["Location"] = "/v1/chat/completions"
 			}
 			s := serve(t, modeltest.Options{Behave: behaving(b)})
-			m := connect(t, model.Options{Endpoint: s.URL, Stream: stream, Now: func() time.Time { return now }})
+			m := connect(t, openai.Options{Endpoint: s.URL, Stream: stream, Now: func() time.Time { return now }})
 			_, err := m.Complete(t.Context(), prompt("hi"))
 			check(t, err, c.want)
 			if n := len(s.Requests()); n != 1 {
@@ -128,7 +128,7 @@ func TestBadAnswers(t *testing.T) {
 				b = c.stream
 			}
 			s := serve(t, modeltest.Options{Behave: behaving(b)})
-			m := connect(t, model.Options{Endpoint: s.URL, Stream: stream, MaxResponse: 4 << 10})
+			m := connect(t, openai.Options{Endpoint: s.URL, Stream: stream, MaxResponse: 4 << 10})
 			_, err := m.Complete(t.Context(), prompt(name))
 			check(t, err, c.want)
 		})
@@ -140,14 +140,14 @@ func TestTimeouts(t *testing.T) {
 	held := modeltest.Behavior{Gate: modeltest.NewGate()} // never opened: the connection hangs
 	for name, c := range map[string]struct {
 		b     modeltest.Behavior
-		o     model.Options
+		o     openai.Options
 		words string
 	}{
-		"no headers":  {modeltest.Behavior{Latency: time.Hour}, model.Options{FirstToken: near}, "first token"},
-		"no body":     {modeltest.Behavior{Kind: modeltest.Silent}, model.Options{FirstToken: near}, "first token"},
-		"not entered": {held, model.Options{FirstToken: near}, "first token"},
-		"stall":       {modeltest.Behavior{Kind: modeltest.Stall}, model.Options{Idle: near}, "further bytes"},
-		"drip":        {modeltest.Behavior{Kind: modeltest.Endless, Every: time.Millisecond}, model.Options{Total: 3 * near}, "complete answer"},
+		"no headers":  {modeltest.Behavior{Latency: time.Hour}, openai.Options{FirstToken: near}, "first token"},
+		"no body":     {modeltest.Behavior{Kind: modeltest.Silent}, openai.Options{FirstToken: near}, "first token"},
+		"not entered": {held, openai.Options{FirstToken: near}, "first token"},
+		"stall":       {modeltest.Behavior{Kind: modeltest.Stall}, openai.Options{Idle: near}, "further bytes"},
+		"drip":        {modeltest.Behavior{Kind: modeltest.Endless, Every: time.Millisecond}, openai.Options{Total: 3 * near}, "complete answer"},
 	} {
 		bothWays(t, func(t *testing.T, stream bool) {
 			s := serve(t, modeltest.Options{Behave: behaving(c.b)})
@@ -173,7 +173,7 @@ func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestASlowReceiverIsNotASlowProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := connect(t, model.Options{
+		c := connect(t, openai.Options{
 			Endpoint: "http://h", Stream: true, Idle: time.Second, FirstToken: time.Second,
 			Transport: canned("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n" +
 				"data: {\"choices\":[{\"delta\":{\"content\":\"b\"},\"finish_reason\":\"stop\"}]}\n\n"),
@@ -190,7 +190,7 @@ func TestTheCallersOwnEnd(t *testing.T) {
 	bothWays(t, func(t *testing.T, stream bool) {
 		gate := modeltest.NewGate()
 		s := serve(t, modeltest.Options{Behave: behaving(modeltest.Behavior{Gate: gate})})
-		c := connect(t, model.Options{Endpoint: s.URL, Stream: stream})
+		c := connect(t, openai.Options{Endpoint: s.URL, Stream: stream})
 		ctx, cancel := context.WithCancel(t.Context())
 		errs := make(chan error, 1)
 		go func() {
@@ -216,7 +216,7 @@ func TestNoProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, endpoint := range []string{"http://" + address + "/v1?sig=" + canary, "http://moltbot.invalid/v1"} {
-		_, err := connect(t, model.Options{Endpoint: endpoint}).Complete(t.Context(), prompt("hi"))
+		_, err := connect(t, openai.Options{Endpoint: endpoint}).Complete(t.Context(), prompt("hi"))
 		check(t, err, want{contracts.CodeModelFailed, true, 0})
 	}
 }
@@ -226,7 +226,7 @@ func TestUntrustedCertificate(t *testing.T) {
 	s.Config.ErrorLog = nil
 	s.StartTLS()
 	defer s.Close()
-	_, err := connect(t, model.Options{Endpoint: s.URL}).Complete(t.Context(), prompt("hi"))
+	_, err := connect(t, openai.Options{Endpoint: s.URL}).Complete(t.Context(), prompt("hi"))
 	check(t, err, want{contracts.CodeModelFailed, true, 0})
 }
 
@@ -239,7 +239,7 @@ func TestTheKeyIsRedacted(t *testing.T) {
 	} {
 		for _, status := range []int{400, 401, 429, 500} {
 			s := serve(t, modeltest.Options{Behave: behaving(modeltest.Behavior{Kind: modeltest.Status, Status: status, Body: words})})
-			_, err := connect(t, model.Options{Endpoint: s.URL}).Complete(t.Context(), prompt("hi"))
+			_, err := connect(t, openai.Options{Endpoint: s.URL}).Complete(t.Context(), prompt("hi"))
 			check(t, err, want{contracts.CodeModelFailed, status != 400, 0})
 			if strings.ContainsAny(err.Error(), "\r\n\x00\x1b") {
 				t.Errorf("control characters in %q", err)

@@ -1,4 +1,4 @@
-package model_test
+package openai_test
 
 import (
 	"context"
@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"moltbot/workers/model"
+	"moltbot/workers/model/openai"
+	"moltbot/workers/model/upstream"
 )
 
 // switchboard is a provider that counts its connections and can hold its answers.
@@ -89,7 +90,7 @@ func (b *switchboard) count() (opened, closed int) {
 	return b.opened, b.closed
 }
 
-func ask(t *testing.T, c *model.OpenAI) {
+func ask(t *testing.T, c *upstream.Client) {
 	t.Helper()
 	if _, err := c.Complete(context.Background(), prompt("hi")); err != nil {
 		t.Errorf("complete: %v", err)
@@ -97,7 +98,7 @@ func ask(t *testing.T, c *model.OpenAI) {
 }
 
 // inTurn asks n times, one after the other.
-func inTurn(t *testing.T, b *switchboard, c *model.OpenAI, n int) {
+func inTurn(t *testing.T, b *switchboard, c *upstream.Client, n int) {
 	t.Helper()
 	for range n {
 		b.mu.Lock()
@@ -109,7 +110,7 @@ func inTurn(t *testing.T, b *switchboard, c *model.OpenAI, n int) {
 }
 
 // crowd asks n times at once, and gives what lets the answers go.
-func crowd(t *testing.T, b *switchboard, c *model.OpenAI, n int) (release func()) {
+func crowd(t *testing.T, b *switchboard, c *upstream.Client, n int) (release func()) {
 	t.Helper()
 	hold := make(chan struct{})
 	b.change(func() { b.hold, b.inside = hold, 0 })
@@ -128,7 +129,7 @@ func crowd(t *testing.T, b *switchboard, c *model.OpenAI, n int) (release func()
 // KeepIdle bounds what is kept, not what is asked at the same time.
 func TestKeepIdle(t *testing.T) {
 	b := newSwitchboard(t)
-	c := connect(t, model.Options{Endpoint: b.URL, KeepIdle: 2})
+	c := connect(t, openai.Options{Endpoint: b.URL, KeepIdle: 2})
 	crowd(t, b, c, 5)()
 	b.until(t, "three are closed", func() bool { return b.closed == 3 })
 	crowd(t, b, c, 2)()
@@ -139,7 +140,7 @@ func TestKeepIdle(t *testing.T) {
 
 func TestIdleTimeout(t *testing.T) {
 	b := newSwitchboard(t)
-	c := connect(t, model.Options{Endpoint: b.URL, IdleTimeout: 50 * time.Millisecond})
+	c := connect(t, openai.Options{Endpoint: b.URL, IdleTimeout: 50 * time.Millisecond})
 	inTurn(t, b, c, 1)
 	b.until(t, "the unused connection is closed", func() bool { return b.closed == 1 })
 }
@@ -147,7 +148,7 @@ func TestIdleTimeout(t *testing.T) {
 func TestMaxLifetime(t *testing.T) {
 	b := newSwitchboard(t)
 	now := &tick{t: time.Now()}
-	c := connect(t, model.Options{Endpoint: b.URL, MaxLifetime: time.Hour, Now: now.now})
+	c := connect(t, openai.Options{Endpoint: b.URL, MaxLifetime: time.Hour, Now: now.now})
 	inTurn(t, b, c, 3)
 	now.move(time.Hour - 1)
 	inTurn(t, b, c, 3)
@@ -180,7 +181,7 @@ func TestMaxLifetime(t *testing.T) {
 func TestMaxLifetimeOfALateCall(t *testing.T) {
 	b := newSwitchboard(t)
 	now := &tick{t: time.Now()}
-	c := connect(t, model.Options{Endpoint: b.URL, MaxLifetime: time.Hour, Now: now.now})
+	c := connect(t, openai.Options{Endpoint: b.URL, MaxLifetime: time.Hour, Now: now.now})
 	late := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(string) {
 		now.move(time.Hour)
 		ask(t, c)
@@ -192,9 +193,9 @@ func TestMaxLifetimeOfALateCall(t *testing.T) {
 }
 
 func TestPoolOptionsAreChecked(t *testing.T) {
-	for _, o := range []model.Options{{KeepIdle: -1}, {IdleTimeout: -1}, {MaxLifetime: -1}} {
+	for _, o := range []openai.Options{{KeepIdle: -1}, {IdleTimeout: -1}, {MaxLifetime: -1}} {
 		o.Provider, o.Endpoint = "acme", "http://host"
-		if _, err := model.NewOpenAI(o); err == nil {
+		if _, err := openai.New(o); err == nil {
 			t.Errorf("%+v is taken", o)
 		}
 	}

@@ -1,4 +1,4 @@
-package model
+package upstream
 
 import (
 	"strings"
@@ -19,7 +19,7 @@ func TestHintNamesTheKindAndNeverQuotes(t *testing.T) {
 		"empty":        {"", "no error document"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := hint([]byte(c.body))
+			got, _ := hint([]byte(c.body))
 			if got != c.want {
 				t.Errorf("hint = %q, want %q", got, c.want)
 			}

@@ -1,31 +1,36 @@
-package model
+package upstream
 
 import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // Options are the settings of one provider.
 type Options struct {
-	// Provider names it in results, logs and metrics. Required. "openai"
-	// without an endpoint is OpenAI itself.
+	// Provider names it in results, logs and metrics. Required. "openai" and
+	// "anthropic", each without an endpoint, are those themselves.
 	Provider string
-	// Endpoint is a base URL such as https://host/v1, or the full URL that ends
-	// in /chat/completions. Required unless Provider is "openai". A query, such
-	// as Azure's api-version, is kept.
+	// Endpoint is a base URL such as https://host/v1, or the full URL of a call.
+	// Required unless Provider is one of the two. A query, such as Azure's
+	// api-version, is kept.
 	Endpoint string
-	// APIKey is sent as a bearer token. Required for OpenAI itself; a local
-	// server may do without.
-	APIKey string
-	// Model is asked for unless the request names one. Default: gpt-4o-mini for
-	// "openai", else the provider's name.
+	// Keys are the API keys, which take turns. One is required for the two; a
+	// local server may do without.
+	Keys []string
+	// Model is asked for unless the request names one. Default: a small one of the
+	// two's, else the provider's name.
 	Model string
-	// MaxTokens caps an answer. Default: 0, the provider's own.
+	// MaxTokens caps an answer whose request does not. Default: 0, the
+	// provider's own; Anthropic wants one and gets 1024.
 	MaxTokens int
-	// Temperature is sent when set. Default: nil, the provider's own.
+	// Temperature is sent when set and the request has none. Default: nil, the
+	// provider's own.
 	Temperature *float64
 	// Stream asks for the answer in pieces. A provider that answers in one
 	// piece all the same is understood.
@@ -50,29 +55,30 @@ type Options struct {
 	MaxLifetime time.Duration
 	// Transport replaces our own, for tests.
 	Transport http.RoundTripper
-	// Now is the clock Retry-After dates are measured with. Default: time.Now.
+	// Now is the clock of keys that are set aside and of Retry-After dates.
+	// Default: time.Now.
 	Now func() time.Time
+	// Log is told when a key is refused. Default: nobody is.
+	Log zerolog.Logger
 }
 
 // resolve fills in the defaults and reports every mistake at once.
-func (o Options) resolve() (Options, endpoint, error) {
+func (o Options) resolve(p Protocol) (Options, endpoint, error) {
 	var errs []error
 	if o.Provider == "" {
 		errs = append(errs, errors.New("provider: missing"))
 	}
-	if o.Endpoint == "" && o.Provider == openAIProvider {
-		o.Endpoint = openAIBase
-		if o.APIKey == "" {
+	if o.Endpoint == "" && o.Provider == p.Home {
+		o.Endpoint = p.Base
+		if len(o.Keys) == 0 {
 			errs = append(errs, errors.New("api key: missing"))
 		}
 	}
-	at, err := parseEndpoint(o.Endpoint)
+	at, err := parseEndpoint(o.Endpoint, p)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if strings.ContainsFunc(o.APIKey, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		errs = append(errs, errors.New("api key: holds a space or a character that a header cannot carry"))
-	}
+	errs = append(errs, checkKeys(o.Keys)...)
 	if o.Temperature != nil && !(*o.Temperature >= 0 && *o.Temperature <= 2) {
 		errs = append(errs, fmt.Errorf("temperature: %g is not in 0..2", *o.Temperature))
 	}
@@ -80,15 +86,30 @@ func (o Options) resolve() (Options, endpoint, error) {
 		o.KeepIdle < 0 || o.IdleTimeout < 0 || o.MaxLifetime < 0 {
 		errs = append(errs, errors.New("a limit is negative"))
 	}
-	o.fill()
+	o.fill(p)
 	return o, at, errors.Join(errs...)
 }
 
-func (o *Options) fill() {
+// checkKeys names a key by its place, never by what it says.
+func checkKeys(keys []string) (errs []error) {
+	for i, k := range keys {
+		switch {
+		case k == "":
+			errs = append(errs, fmt.Errorf("api key %d: is empty", i+1))
+		case strings.ContainsFunc(k, func(c rune) bool { return c <= ' ' || c > '~' }):
+			errs = append(errs, fmt.Errorf("api key %d: holds a space or a character that a header cannot carry", i+1))
+		case slices.Contains(keys[:i], k):
+			errs = append(errs, fmt.Errorf("api key %d: stands there twice", i+1))
+		}
+	}
+	return errs
+}
+
+func (o *Options) fill(p Protocol) {
 	if o.Model == "" {
 		o.Model = o.Provider
-		if o.Provider == openAIProvider {
-			o.Model = "gpt-4o-mini"
+		if o.Provider == p.Home {
+			o.Model = p.Model
 		}
 	}
 	orDefault(&o.FirstToken, 30*time.Second)

@@ -1,4 +1,4 @@
-package model
+package upstream
 
 import (
 	"errors"
@@ -7,21 +7,16 @@ import (
 	"strings"
 )
 
-const (
-	openAIProvider = "openai"
-	openAIBase     = "https://api.openai.com/v1"
-	completions    = "/chat/completions"
-)
-
-// endpoint is a provider's address: base is what "chat/completions" is
-// appended to, query what every call carries (Azure's api-version).
+// endpoint is a provider's address: base is what the path of a call is appended
+// to, query what every call carries (Azure's api-version).
 type endpoint struct {
 	base  string
 	query url.Values
+	home  bool // it is the protocol's own
 }
 
-// parseEndpoint takes a base URL or the full completions URL.
-func parseEndpoint(raw string) (endpoint, error) {
+// parseEndpoint takes a base URL or the full URL of a call.
+func parseEndpoint(raw string, p Protocol) (endpoint, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		// The parser's error repeats the text, and the text may hold a password.
@@ -42,6 +37,10 @@ func parseEndpoint(raw string) (endpoint, error) {
 		return endpoint{}, fmt.Errorf("endpoint: query: %w", err)
 	}
 	path := strings.TrimRight(u.EscapedPath(), "/")
-	path = strings.TrimRight(strings.TrimSuffix(path, completions), "/")
-	return endpoint{base: u.Scheme + "://" + u.Host + path + "/", query: query}, nil
+	path = strings.TrimRight(strings.TrimSuffix(path, p.Path), "/")
+	if !strings.HasSuffix(path, p.Root) {
+		path += p.Root
+	}
+	base := u.Scheme + "://" + u.Host + path
+	return endpoint{base: base + "/", query: query, home: strings.HasPrefix(base, p.Base)}, nil
 }

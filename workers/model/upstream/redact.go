@@ -1,4 +1,4 @@
-package model
+package upstream
 
 import (
 	"encoding/base64"
@@ -14,26 +14,28 @@ const (
 	redacted = "[key]"
 )
 
-// redactor takes a key out of texts that a provider wrote: whole, in parts of
+// redactor takes the keys out of texts that a provider wrote: whole, in parts of
 // at least window bytes, URL-escaped or in base64.
 type redactor struct {
-	key   string
+	keys  []string
 	parts map[string]struct{}
 }
 
-func newRedactor(key string) redactor {
-	r := redactor{key: key, parts: map[string]struct{}{}}
-	for _, form := range []string{
-		key, url.QueryEscape(key), url.PathEscape(key), base64.StdEncoding.EncodeToString([]byte(key)),
-	} {
-		for i := 0; i+window <= len(form); i++ {
-			r.parts[form[i:i+window]] = struct{}{}
+func newRedactor(keys []string) redactor {
+	r := redactor{keys: keys, parts: map[string]struct{}{}}
+	for _, key := range keys {
+		for _, form := range []string{
+			key, url.QueryEscape(key), url.PathEscape(key), base64.StdEncoding.EncodeToString([]byte(key)),
+		} {
+			for i := 0; i+window <= len(form); i++ {
+				r.parts[form[i:i+window]] = struct{}{}
+			}
 		}
 	}
 	return r
 }
 
-// clean gives one printable line of at most maxChain bytes without the key. It
+// clean gives one printable line of at most maxChain bytes without a key. It
 // redacts first: a cut through the key would hide it from the search.
 func (r redactor) clean(text string) string {
 	text = r.redact(text)
@@ -50,11 +52,12 @@ func (r redactor) clean(text string) string {
 }
 
 func (r redactor) redact(text string) string {
-	if r.key == "" {
-		return text
-	}
 	var out strings.Builder
-	text = strings.ReplaceAll(text, r.key, redacted)
+	for _, key := range r.keys {
+		if len(key) < window { // longer ones are found by their parts, however they overlap
+			text = strings.ReplaceAll(text, key, redacted)
+		}
+	}
 	end := 0 // up to here the text is written or redacted
 	for i := 0; i+window <= len(text); i++ {
 		if _, secret := r.parts[text[i:i+window]]; !secret {

@@ -1,4 +1,4 @@
-package model
+package upstream
 
 import (
 	"net"
@@ -37,14 +37,14 @@ func newTransport(o Options) http.RoundTripper {
 	return &renewing{fresh: fresh, life: o.MaxLifetime, now: o.Now}
 }
 
-// once sends a request once. Of http.Client it leaves out what we have no use
+// Doer sends a request once. Of http.Client it leaves out what we have no use
 // for (cookies, redirects, time-outs of its own) and what every waiting call
 // would hold of it. A redirect is an answer like any other: to follow it would
 // carry the prompt, and to the same host the key, to wherever the answer says.
-type once struct{ http.RoundTripper }
+type Doer struct{ http.RoundTripper }
 
 // Do gives every failure as a *url.Error, which tells it from an unusable answer.
-func (o once) Do(req *http.Request) (*http.Response, error) {
+func (o Doer) Do(req *http.Request) (*http.Response, error) {
 	res, err := o.RoundTrip(req)
 	if err != nil {
 		return nil, &url.Error{Op: req.Method, Err: err} // its address may hold a secret
@@ -53,7 +53,7 @@ func (o once) Do(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections gives up what is unused now.
-func (o once) CloseIdleConnections() {
+func (o Doer) CloseIdleConnections() {
 	if t, ok := o.RoundTripper.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}

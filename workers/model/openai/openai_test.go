@@ -1,4 +1,4 @@
-package model_test
+package openai_test
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"moltbot/contracts"
 	"moltbot/workers/model"
 	"moltbot/workers/model/modeltest"
+	"moltbot/workers/model/openai"
+	"moltbot/workers/model/upstream"
 )
 
 // canary is a key that must not show up in any error.
@@ -38,20 +40,20 @@ func behaving(b modeltest.Behavior) func(modeltest.Request) modeltest.Behavior {
 	return func(modeltest.Request) modeltest.Behavior { return b }
 }
 
-func connect(t *testing.T, o model.Options) *model.OpenAI {
+func connect(t *testing.T, o openai.Options) *upstream.Client {
 	t.Helper()
 	for _, d := range []*time.Duration{&o.FirstToken, &o.Idle, &o.Total} {
 		if *d == 0 {
 			*d = far
 		}
 	}
-	if o.APIKey == "" {
-		o.APIKey = canary
+	if o.Keys == nil {
+		o.Keys = []string{canary}
 	}
 	if o.Provider == "" {
 		o.Provider = "acme"
 	}
-	c, err := model.NewOpenAI(o)
+	c, err := openai.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +80,7 @@ func prompt(text string) model.Request {
 func TestAnswer(t *testing.T) {
 	bothWays(t, func(t *testing.T, stream bool) {
 		s := serve(t, modeltest.Options{})
-		c := connect(t, model.Options{
+		c := connect(t, openai.Options{
 			Endpoint: s.URL, Model: "m1", Stream: stream, MaxTokens: 77, Temperature: new(0.5),
 		})
 		var shown strings.Builder
@@ -110,7 +112,7 @@ func TestAnswer(t *testing.T) {
 
 func TestAnswerInOnePieceAlthoughAStreamWasAskedFor(t *testing.T) {
 	s := serve(t, modeltest.Options{Behave: behaving(modeltest.Behavior{Kind: modeltest.Plain})})
-	c := connect(t, model.Options{Endpoint: s.URL, Stream: true})
+	c := connect(t, openai.Options{Endpoint: s.URL, Stream: true})
 	var shown []string
 	r := prompt("hi")
 	r.Model, r.OnDelta = "other", func(d string) { shown = append(shown, d) }
@@ -127,7 +129,7 @@ func TestFinish(t *testing.T) {
 	bothWays(t, func(t *testing.T, stream bool) {
 		for upstream, want := range map[string]string{"length": "length", "stop": "stop", "eos": "stop"} {
 			s := serve(t, modeltest.Options{Behave: behaving(modeltest.Behavior{Finish: upstream})})
-			c := connect(t, model.Options{Endpoint: s.URL, Stream: stream})
+			c := connect(t, openai.Options{Endpoint: s.URL, Stream: stream})
 			if a, err := c.Complete(t.Context(), prompt("hi")); err != nil || a.Finish != want {
 				t.Errorf("%s: answer = %+v, %v", upstream, a, err)
 			}
@@ -146,7 +148,7 @@ func TestUsageIsNotBelievedBlindly(t *testing.T) {
 			`{"prompt_tokens":5,"completion_tokens":6}`:        {PromptTokens: 5, CompletionTokens: 6},
 		} {
 			s := serve(t, modeltest.Options{Behave: behaving(modeltest.Behavior{Usage: usage})})
-			c := connect(t, model.Options{Endpoint: s.URL, Stream: stream})
+			c := connect(t, openai.Options{Endpoint: s.URL, Stream: stream})
 			if a, err := c.Complete(t.Context(), prompt("hi")); err != nil || a.Usage != want {
 				t.Errorf("%s: usage = %+v, %v, want %+v", usage, a.Usage, err, want)
 			}
@@ -168,7 +170,7 @@ func TestEventStreamDialects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, modeltest.Options{Behave: behaving(modeltest.Behavior{Kind: modeltest.Raw, Body: body})})
-			c := connect(t, model.Options{Endpoint: s.URL, Stream: true})
+			c := connect(t, openai.Options{Endpoint: s.URL, Stream: true})
 			if a, err := c.Complete(t.Context(), prompt("hi")); err != nil || a.Text != "ok" {
 				t.Errorf("answer = %+v, %v", a, err)
 			}
@@ -189,7 +191,7 @@ func TestEndpointForms(t *testing.T) {
 		root + "/a%2Fb/v1":             "/a%2Fb/v1/chat/completions",
 		root + "/openai/deployments/gpt/chat/completions?api-version=1": "/openai/deployments/gpt/chat/completions?api-version=1",
 	} {
-		c := connect(t, model.Options{Endpoint: endpoint})
+		c := connect(t, openai.Options{Endpoint: endpoint})
 		if _, err := c.Complete(t.Context(), prompt("hi")); err != nil {
 			t.Errorf("%s: %v", endpoint, err)
 			continue
@@ -202,7 +204,7 @@ func TestEndpointForms(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	for name, o := range map[string]model.Options{
+	for name, o := range map[string]openai.Options{
 		"no provider":   {Endpoint: "https://h/v1"},
 		"no endpoint":   {Provider: "acme"},
 		"no key":        {Provider: "openai"},
@@ -212,18 +214,18 @@ func TestOptionsAreChecked(t *testing.T) {
 		"userinfo":      {Provider: "a", Endpoint: "https://u:" + canary + "@h/v1"},
 		"unparsable":    {Provider: "a", Endpoint: "https://u:" + canary + "@h:x/v1"},
 		"fragment":      {Provider: "a", Endpoint: "https://h/v1#x"},
-		"key with line": {Provider: "a", Endpoint: "https://h/v1", APIKey: canary + "\n"},
+		"key with line": {Provider: "a", Endpoint: "https://h/v1", Keys: []string{canary + "\n"}},
 		"temperature":   {Provider: "a", Endpoint: "https://h/v1", Temperature: new(3.0)},
 		"negative":      {Provider: "a", Endpoint: "https://h/v1", Idle: -1},
 	} {
-		_, err := model.NewOpenAI(o)
+		_, err := openai.New(o)
 		if err == nil {
 			t.Errorf("%s: accepted", name)
 		} else if strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: leaks: %v", name, err)
 		}
 	}
-	_, err := model.NewOpenAI(model.Options{Endpoint: "ftp://h", MaxTokens: -1})
+	_, err := openai.New(openai.Options{Endpoint: "ftp://h", MaxTokens: -1})
 	for _, part := range []string{"provider", "http or https", "negative"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("not reported at once: %q in %v", part, err)
@@ -232,7 +234,7 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestOpenAIItself(t *testing.T) {
-	c, err := model.NewOpenAI(model.Options{Provider: "openai", APIKey: canary})
+	c, err := openai.New(openai.Options{Provider: "openai", Keys: []string{canary}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,210 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"moltbot/contracts"
+	"moltbot/workers/model"
+)
+
+// line answers as one model of the table: it asks that, and its fall-backs after
+// it. It is shared by all messages of a table.
+type line struct {
+	chain *Chain
+	links []*link
+}
+
+// Complete asks one after the other. Its frame is held by every call that waits:
+// what is only needed between two calls is in tries.
+func (l *line) Complete(ctx context.Context, r model.Request) (model.Answer, error) {
+	t := &tries{line: l, asked: r}
+	if r.OnDelta != nil {
+		t.asked.OnDelta = t.show
+		t.onDelta = r.OnDelta
+	}
+	for {
+		answer, err := t.call(ctx)
+		if err == nil {
+			return answer, nil
+		}
+		if err = t.failed(ctx, err); err != nil {
+			return model.Answer{}, err
+		}
+	}
+}
+
+// tries is what happened to one message so far.
+type tries struct {
+	line    *line
+	asked   model.Request
+	onDelta func(string)
+
+	at      int       // the link that is asked
+	retried bool      // that one, already
+	trimmed bool      // the prompt, once for all of them
+	shown   bool      // a piece of an answer
+	began   time.Time // of the first call; zero: none has begun
+	called  time.Time // of this call
+	errs    []error   // of the links before
+}
+
+func (t *tries) show(text string) {
+	t.shown = true
+	t.onDelta(text)
+}
+
+func (t *tries) link() *link { return t.line.links[t.at] }
+
+// call asks the present link once.
+func (t *tries) call(ctx context.Context) (answer model.Answer, err error) {
+	k := t.link()
+	if k.provider.breaker.shut() {
+		return answer, leftAlone(k.provider.breaker.wait())
+	}
+	ctx, stop := t.bound(ctx)
+	defer stop()
+	if k.limit != nil {
+		if err := k.limit.Enter(ctx); err != nil {
+			return answer, err
+		}
+		defer k.limit.Leave()
+	}
+	permit, ok := k.provider.breaker.enter()
+	if !ok {
+		return answer, leftAlone(k.provider.breaker.wait())
+	}
+	t.begin()
+	err = errPanicked
+	defer func() { t.ended(ctx, permit, err) }()
+	answer, err = k.call.Complete(ctx, t.request(k))
+	answer.Model, answer.Version = k.entry.Model, k.version
+	return answer, err
+}
+
+// errPanicked is what a call ends with that does not return.
+var errPanicked error = &model.Failure{Kind: model.KindDown, Text: "the call panicked"}
+
+func (t *tries) ended(ctx context.Context, p permit, err error) {
+	gaveUp := err != nil && (ctx.Err() != nil || isContext(err))
+	p.leave(!gaveUp && sick(err), gaveUp)
+	t.line.chain.metrics.called(t.link().name, err, gaveUp)
+}
+
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// bound ends what is not the first call with the time that all of them have.
+func (t *tries) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if t.began.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, t.left())
+}
+
+// begin notes the time. The wait for a permit before the first call is not counted.
+func (t *tries) begin() {
+	t.called = t.line.chain.o.Now()
+	if t.began.IsZero() {
+		t.began = t.called
+	}
+}
+
+func (t *tries) left() time.Duration {
+	o := &t.line.chain.o
+	if t.began.IsZero() {
+		return o.Total
+	}
+	return o.Total - o.Now().Sub(t.began)
+}
+
+// request is what the client asked, and what the table says of the rest.
+func (t *tries) request(k *link) model.Request {
+	r := t.asked
+	r.Model = k.entry.Model
+	if r.Params.MaxTokens == 0 {
+		r.Params.MaxTokens = k.entry.MaxTokens
+	}
+	if r.Params.Temperature == nil {
+		r.Params.Temperature = k.entry.Temperature
+	}
+	return r
+}
+
+// failed decides what follows a call that failed. Nil: the next one, which it has
+// prepared; else the error of the message.
+func (t *tries) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err // the caller gave up
+	}
+	if isContext(err) {
+		err = outOfTime(err)
+	}
+	switch kind := model.KindOf(err); {
+	case t.shown:
+		return err
+	case kind == model.KindTooLong && !t.trimmed && t.trim():
+		return nil
+	case kind.Own() || !kind.Elsewhere() && !contracts.Retryable(err):
+		return err
+	case t.again(ctx, kind, err):
+		return nil
+	}
+	t.errs = append(t.errs, err)
+	if t.at+1 == len(t.line.links) || t.left() <= 0 {
+		return t.verdict()
+	}
+	from := t.link().name
+	t.at, t.retried = t.at+1, false
+	t.line.chain.metrics.fellBack(t.line.links[0].name, t.link().name)
+	t.line.chain.o.Log.Debug().Err(err).Str("model", from).Str("fallback", t.link().name).Msg("model failed, the next one is asked")
+	return nil
+}
+
+// trim drops the older half of what was said before.
+func (t *tries) trim() bool {
+	shorter, ok := halve(t.asked.Messages)
+	if ok {
+		t.asked.Messages, t.trimmed = shorter, true
+		t.line.chain.metrics.trimmed(t.link().name)
+	}
+	return ok
+}
+
+// verdict is one error of all of them. It is worth trying again if one of them
+// is, as soon as the first says.
+func (t *tries) verdict() error {
+	if len(t.errs) == 1 {
+		return t.errs[0]
+	}
+	all := &contracts.Error{Err: errors.Join(t.named()...)}
+	for _, err := range t.errs {
+		e := contracts.Public(err)
+		better := e.Retryable && (!all.Retryable || e.RetryAfter < all.RetryAfter)
+		if all.Code == "" || e.Retryable && !all.Retryable {
+			all.Code, all.Message, all.Retryable = e.Code, e.Message, e.Retryable
+		}
+		if better {
+			all.RetryAfter = e.RetryAfter
+		}
+	}
+	return all
+}
+
+func (t *tries) named() []error {
+	named := make([]error, len(t.errs))
+	for i, err := range t.errs {
+		named[i] = fmt.Errorf("%s: %w", t.line.links[i].name, err)
+	}
+	return named
+}
+
+func outOfTime(err error) error {
+	return &contracts.Error{
+		Code: contracts.CodeModelTimeout, Message: "the model took too long", Retryable: true, RetryAfter: time.Second,
+		Err: &model.Failure{Kind: model.KindTimeout, Text: err.Error()},
+	}
+}
