@@ -32,6 +32,7 @@ type ChatReply struct {
 	ModelTable   int64      `json:"model_table,omitempty"` // revision of the table that chose the model
 	FinishReason string     `json:"finish_reason,omitempty"`
 	Usage        *Usage     `json:"usage,omitempty"`
+	Cached       bool       `json:"cached,omitempty"` // it was made for an earlier, identical request
 	AnsweredAt   *time.Time `json:"answered_at,omitempty"`
 	Location     string     `json:"location,omitempty"` // in events, which have no headers
 }
@@ -113,6 +114,8 @@ type TokenRequest struct {
 	// Models that the user may name; a name ending in * stands for all that begin
 	// so. None: every model.
 	Models ModelNames `json:"models,omitempty"`
+	// Budget is tokens a day; 0: what http.daily_tokens says.
+	Budget int64 `json:"budget,omitempty"`
 }
 
 // TokenReply is its answer.
@@ -122,5 +125,6 @@ type TokenReply struct {
 	Scopes  []string   `json:"scopes"`
 	Rate    string     `json:"rate,omitempty"`
 	Models  ModelNames `json:"models,omitempty"`
+	Budget  int64      `json:"budget,omitempty"`
 	Expires time.Time  `json:"expires"`
 }

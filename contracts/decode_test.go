@@ -199,3 +199,12 @@ func FuzzDecodeModelTable(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeCachedAnswer(f *testing.F) {
+	seeds(f, "cached_answer")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if a, err := DecodeCachedAnswer(b); err == nil {
+			again(t, a, func(a CachedAnswer) ([]byte, error) { return EncodeCachedAnswer(a), nil }, DecodeCachedAnswer)
+		}
+	})
+}

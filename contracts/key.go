@@ -53,6 +53,10 @@ func KeyCache(digest string) string { return "cache:" + tag(digest) }
 // KeyFlight is the lease of the process that asks the model for the answer of KeyCache.
 func KeyFlight(digest string) string { return "flight:" + tag(digest) }
 
+// KeyPurge holds, by model, a word that the operator's last purge changed. It is
+// part of the digest of KeyCache, so that what was kept before is not found again.
+func KeyPurge() string { return "purge:cache" }
+
 // KeyUsage counts tokens, calls and cost of one day (UTC, 2006-01-02), by caller
 // and model; the caller is a keyed digest.
 func KeyUsage(day string) string { return "usage:" + tag(day) }

@@ -93,6 +93,7 @@ var wire = []struct {
 		}
 		return OpenDelta(s, place{})
 	}},
+	{"cached_answer", aCached, func() ([]byte, error) { return EncodeCachedAnswer(aCached), nil }, func(b []byte) (any, error) { return DecodeCachedAnswer(b) }},
 	{"model_table", aTable, func() ([]byte, error) { return EncodeModelTable(aTable) }, func(b []byte) (any, error) { return DecodeModelTable(b) }},
 	{"outgoing", anOutgoing, func() ([]byte, error) { return EncodeOutgoing(anOutgoing) }, func(b []byte) (any, error) { return DecodeOutgoing(b) }},
 	{"pool_slots", PoolSlots{Version: Version, Slots: 64}, func() ([]byte, error) { return EncodePoolSlots(PoolSlots{Slots: 64}) }, func(b []byte) (any, error) { return DecodePoolSlots(b) }},
@@ -123,8 +124,12 @@ var (
 	aFailure = Failed(aMessage(), CodeModelTimeout, "the model took too long", noon)
 	aSealed  = Sealed{ID: anID, Data: []byte("any bytes \x00\n here")}
 	aDelta   = Delta{ID: anID, Run: 7, Attempt: 2, Offset: 12, Text: "a piece\n"}
-	half     = 0.5
-	aTable   = ModelTable{
+	aCached  = CachedAnswer{
+		Version: Version, Text: "hi", ToolCalls: []ToolCall{{ID: "c1", Name: "weather", Arguments: "{}"}}, Model: "m", ModelVersion: "p/m",
+		Finish: "tool_calls", Usage: Usage{PromptTokens: 3, CompletionTokens: 4}, Tokens: 2, At: noon,
+	}
+	half   = 0.5
+	aTable = ModelTable{
 		Version: Version, Default: "fast", Routes: []ModelRoute{{Pattern: "^/zh/", Model: "slow"}}, By: "operator", At: noon, Sources: []string{"abc"},
 		Models: map[string]ModelEntry{
 			"fast": {Provider: "deepseek", Model: "deepseek-chat", Fallback: []string{"slow"}, MaxTokens: 100, Temperature: &half, MaxConcurrent: 4, InputPrice: 1.5, OutputPrice: 2},

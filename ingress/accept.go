@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -29,6 +30,7 @@ type accepted struct {
 	// repeated says that this Idempotency-Key was seen before.
 	repeated bool
 	patience time.Duration
+	budget   int64 // of the caller, in tokens a day; 0: none
 }
 
 // forget lets go of what was stored, so that a request that waits does not hold it.
@@ -118,6 +120,7 @@ func (in *Ingress) accept(c echo.Context, who Identity, d *draft) (*accepted, er
 	a.id = names.NewID(m.Conversation, who.User, now, digest)
 	m.ID, m.Channel, m.RequestID = a.id.String(), contracts.ChannelAPI, requestID(c)
 	m.Accepted, m.Caller = a.id.At, userID(who.User)
+	a.budget = cmp.Or(who.Budget, in.o.DailyTokens)
 	return a, nil
 }
 

@@ -31,6 +31,12 @@ type Admin struct {
 	// Resize changes the slots of a pool in every process; by is who asks. What
 	// it gets has been checked but for how it fits the deployment.
 	Resize func(ctx context.Context, p contracts.Pool, r contracts.PoolRequest, by string) (contracts.PoolReply, error)
+	// Usage gives what "moltbot usage" shows, from one day to another (2006-01-02);
+	// nil: nothing is shown.
+	Usage func(ctx context.Context, from, to string) (contracts.AdminUsage, error)
+	// Purge forgets cached answers, of one model or, without a name, of all;
+	// nil: nobody can.
+	Purge func(ctx context.Context, model string) error
 
 	// Models shows and changes the table of models; nil: nobody can.
 	Models ModelAdmin
@@ -79,6 +85,12 @@ func (a *Admin) open(in *Ingress) {
 		e.GET("/admin/model", in.showModels(a))
 		e.PUT("/admin/model", in.changeModels(a))
 		e.POST("/admin/model/reload", in.reloadModels(a))
+	}
+	if a.Usage != nil {
+		e.GET("/admin/usage", in.showUsage(a))
+	}
+	if a.Purge != nil {
+		e.DELETE("/admin/cache", in.purgeCache(a))
 	}
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,

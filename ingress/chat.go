@@ -109,6 +109,9 @@ func (in *Ingress) answeredBefore(ctx context.Context, a *accepted) (*contracts.
 // stored publishes the message, timed and counted. Stored or not must not depend
 // on the client's patience.
 func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err error) {
+	if err := in.afford(ctx, a); err != nil {
+		return false, err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
 	defer cancel()
 	ctx, end := in.startStore(ctx)
@@ -238,7 +241,7 @@ func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 func chatReply(r *contracts.Result) contracts.ChatReply {
 	return contracts.ChatReply{
 		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
-		ModelVersion: r.ModelVersion, ModelTable: r.Table, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At,
+		ModelVersion: r.ModelVersion, ModelTable: r.Table, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At, Cached: r.Cached,
 	}
 }
 

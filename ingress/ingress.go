@@ -45,12 +45,19 @@ type Identity struct {
 	Scopes []string
 	Rate   contracts.Rate // the caller's own; zero: that of Options
 	Models contracts.ModelNames
+	Budget int64 // tokens of models a day; 0: that of Options
 }
 
 // Models knows the table of models.
 type Models interface {
 	// Router gives the table that holds; nil: it is not known yet.
 	Router() *contracts.Router
+}
+
+// Budget knows what callers have used. Its answer may be a moment old.
+type Budget interface {
+	// Spent gives the tokens of models that a caller used today (UTC).
+	Spent(ctx context.Context, caller string) (int64, error)
 }
 
 // Verifier checks tokens. An error means that the token is worth nothing.
@@ -105,7 +112,12 @@ type Options struct {
 	Rate contracts.Rate
 	// Limits is the Redis in which all processes count callers. Default: nil,
 	// this process counts alone.
-	Limits       redis.Scripter
+	Limits redis.Scripter
+	// DailyTokens is what a caller may use in a day whose token says nothing of it.
+	// Default: 0, any number.
+	DailyTokens int64
+	// Budget knows what they used. Default: nil, nobody has a budget.
+	Budget       Budget
 	TrustedProxy []*net.IPNet // whose X-Forwarded-For counts
 	// Metrics takes the role's metrics; nil: nobody reads them.
 	Metrics prometheus.Registerer

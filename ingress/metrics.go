@@ -28,6 +28,7 @@ type metrics struct {
 	batches         prometheus.Observer
 	split           prometheus.Counter
 	streamMetrics
+	unbudgeted prometheus.Counter // let through without a look at the budget
 
 	requests *prometheus.HistogramVec
 	routes   map[routeKey]*[classes]prometheus.Observer
@@ -65,6 +66,9 @@ func newMetrics(reg prometheus.Registerer, waiting func() int) *metrics {
 	m.batches = with.NewHistogram(prometheus.HistogramOpts{
 		Name: "moltbot_ingress_batch_messages", Help: "Messages stored together by group commit.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 9), // to maxBatch
+	})
+	m.unbudgeted = with.NewCounter(prometheus.CounterOpts{
+		Name: "moltbot_ingress_budget_unknown_total", Help: "Messages of callers with a budget that were let through because Redis did not say what is left.",
 	})
 	m.split = with.NewCounter(prometheus.CounterOpts{
 		Name: "moltbot_ingress_batches_split_total", Help: "Batches that were not stored, so that their messages were stored one by one.",

@@ -79,10 +79,22 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
-	withTrace(t.log.Info(), task).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
+	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Bool("apology", answer.Apology).Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
 	return t.outcome(task, m, answered{answer, choice.Table, ended}, turns)
+}
+
+// costs adds what an answer cost. A cached one says what the original used.
+func costs(e *zerolog.Event, a *model.Answer) *zerolog.Event {
+	e.Int("prompt_tokens", a.Usage.PromptTokens).Int("completion_tokens", a.Usage.CompletionTokens).Bool("cached", a.Cached)
+	if a.Cost > 0 {
+		e.Float64("cost", a.Cost)
+	}
+	if a.FirstToken > 0 {
+		e.Int64("first_token_ms", a.FirstToken.Milliseconds())
+	}
+	return e
 }
 
 // answered is an answer with what is recorded of its making.

@@ -31,6 +31,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"ModelsStatus": contracts.ModelsStatus{}, "RestingKey": contracts.RestingKey{}, "AdminModel": contracts.AdminModel{},
 		"ModelsNode": contracts.ModelsNode{}, "ModelTable": contracts.ModelTable{}, "ModelRoute": contracts.ModelRoute{},
 		"ModelEntry": contracts.ModelEntry{}, "ModelRequest": contracts.ModelRequest{}, "ModelReply": contracts.ModelReply{},
+		"AdminUsage": contracts.AdminUsage{}, "UsageRow": contracts.UsageRow{}, "CachePurged": contracts.CachePurged{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

@@ -41,7 +41,7 @@ func (a *App) openAdmin(ctx context.Context) (*ingress.Admin, error) {
 	a.onClose("admin file", func() error { return removeIfOurs(path, a.admin.Token) })
 	return &ingress.Admin{
 		Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint, Workers: a.roll, Resize: a.resize,
-		Models: modelAdmin{a},
+		Models: modelAdmin{a}, Usage: a.usageReport, Purge: a.purgeCache,
 	}, nil
 }
 
@@ -139,10 +139,10 @@ func MintToken(keys *keyring.Keyring, r contracts.TokenRequest) (contracts.Token
 			return contracts.TokenReply{}, err
 		}
 	}
-	c := keyring.Claims{User: r.User, Scopes: r.Scopes, Rate: rate, Models: r.Models, Expires: time.Now().AddDate(0, 0, r.Days).Truncate(time.Second)}
+	c := keyring.Claims{User: r.User, Scopes: r.Scopes, Rate: rate, Models: r.Models, Budget: r.Budget, Expires: time.Now().AddDate(0, 0, r.Days).Truncate(time.Second)}
 	token, err := keys.Sign(c)
 	if err != nil {
 		return contracts.TokenReply{}, err
 	}
-	return contracts.TokenReply{Token: token, User: r.User, Scopes: r.Scopes, Rate: rate.String(), Models: r.Models, Expires: c.Expires.UTC()}, nil
+	return contracts.TokenReply{Token: token, User: r.User, Scopes: r.Scopes, Rate: rate.String(), Models: r.Models, Budget: c.Budget, Expires: c.Expires.UTC()}, nil
 }

@@ -25,7 +25,9 @@ import (
 	"moltbot/ops/embedded"
 	"moltbot/ops/keyring"
 	"moltbot/workers"
+	"moltbot/workers/model/cache"
 	"moltbot/workers/session"
+	"moltbot/workers/usage"
 )
 
 // Roles that an App can run.
@@ -63,6 +65,9 @@ type App struct {
 	rdb     redis.UniversalClient
 	redis   *embedded.Redis // nil: not ours
 	nats    *embedded.NATS  // nil: not ours
+	book    *usage.Book     // nil without the workers role
+	cache   *cache.Cache    // nil: there is none
+	usage   *usage.Store    // nil without the ingress role
 
 	ingress  *ingress.Ingress
 	workers  *workers.Workers

@@ -49,7 +49,7 @@ func (a *App) openChain() (*answerer, error) {
 	w.Chain, err = chain.New(chain.Options{
 		Router: router, Providers: next, Log: a.o.Log, Redis: a.rdb, Node: a.node,
 		Total: cmp.Or(c.Model.TotalTimeout, 2*c.Model.Timeout), Apologize: c.Model.OnFailure == config.FailureApologize, Apology: c.Model.Apology,
-		Metrics: a.registerer(),
+		Wrap: a.cache.Wrap, Each: a.book.Around, Metrics: a.registerer(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, closeAll(next))
@@ -105,6 +105,14 @@ func (w *answerer) settle(providers map[string]config.Provider, next map[string]
 		w.retired = append(w.retired, old)
 	}
 	w.said, w.open = providers, next
+}
+
+// streams tells whether a provider streams whoever reads along.
+func (w *answerer) streams(provider string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.said[provider]
+	return p.Stream && p.Kind != config.KindDemo
 }
 
 func (w *answerer) close() error {

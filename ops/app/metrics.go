@@ -19,7 +19,9 @@ import (
 	"moltbot/ops/observe"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
+	"moltbot/workers/model/cache"
 	"moltbot/workers/session"
+	"moltbot/workers/usage"
 )
 
 // watch is what this process shows of itself. Its zero value shows nothing.
@@ -89,6 +91,8 @@ func (a *App) watchStores() {
 	maps.Copy(scripts, session.Scripts())
 	maps.Copy(scripts, limit.Scripts())
 	maps.Copy(scripts, model.Scripts())
+	maps.Copy(scripts, cache.Scripts())
+	maps.Copy(scripts, usage.Scripts())
 	a.rdb.AddHook(observe.NewRedisHook(a.watch.registry, scripts))
 	a.watch.trips = observe.NewRoundTrips(a.watch.registry, a.rdb)
 }

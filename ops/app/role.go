@@ -31,8 +31,11 @@ func (a *App) openWorkers(context.Context) error {
 	if !a.has(RoleWorkers) {
 		return a.openModels(nil)
 	}
-	models, err := a.openChain()
-	if err != nil {
+	var models *answerer
+	if err := a.openCost(func(provider string) bool { return models.streams(provider) }); err != nil {
+		return err
+	}
+	if models, err = a.openChain(); err != nil {
 		return fmt.Errorf("model: %w", err)
 	}
 	if err := a.openModels(models); err != nil {
@@ -95,6 +98,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		return fmt.Errorf("listen on %s (is another program there? choose one with --listen): %w", c.Listen, err)
 	}
 	a.onClose("listener", closeListener(a.listener))
+	a.openUsage()
 	admin, err := a.openAdmin(ctx)
 	if err != nil {
 		return fmt.Errorf("admin API: %w", err)
@@ -110,7 +114,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		Admin: admin, Docs: docs, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap, StreamCap: c.Reply.StreamCap, Abandoner: a.store,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
-		Rate: rate, Limits: a.rdb, TrustedProxy: proxies,
+		Rate: rate, DailyTokens: int64(c.HTTP.DailyTokens), Budget: a.usage, Limits: a.rdb, TrustedProxy: proxies,
 		Metrics: a.registerer(), Traces: a.tracerProvider(),
 	})
 	return err
@@ -154,7 +158,7 @@ func (v verifier) Verify(token string) (ingress.Identity, error) {
 	if err != nil {
 		return ingress.Identity{}, err
 	}
-	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate, Models: c.Models}, nil
+	return ingress.Identity{User: c.User, Scopes: c.Scopes, Rate: c.Rate, Models: c.Models, Budget: c.Budget}, nil
 }
 
 func networks(cidrs []string) ([]*net.IPNet, error) {

@@ -14,6 +14,7 @@ const (
 	Floor   = "floor"   // the bare pipeline
 	Chat    = "chat"    // POST /api/chat, demo model
 	OpenAI  = "openai"  // POST /v1/chat/completions, demo model
+	Cache   = "cache"   // POST /api/chat, the same question in ever new sessions
 	Waiting = "waiting" // many requests that wait for a slow model
 	Scale   = "scale"   // throughput of 2, 4 and 8 worker processes
 	Stream  = "stream"  // clients that read answers while a slow model makes them
@@ -23,7 +24,9 @@ const (
 )
 
 // Names lists the scenarios.
-func Names() []string { return []string{Health, Floor, Chat, OpenAI, Waiting, Scale, Stream, Idle} }
+func Names() []string {
+	return []string{Health, Floor, Chat, OpenAI, Cache, Waiting, Scale, Stream, Idle}
+}
 
 const (
 	startWait      = 30 * time.Second
@@ -59,6 +62,8 @@ func (b *bench) stand(ctx context.Context, t turn) (*stand, error) {
 		return b.up(ctx, t, &chatTarget{sessions: sessions(t.Callers)})
 	case OpenAI:
 		return b.up(ctx, t, &completionTarget{})
+	case Cache:
+		return b.up(ctx, t, &cacheTarget{}, "cache: {demo: true}")
 	case Floor:
 		return b.floor(ctx, t)
 	case against:

@@ -87,6 +87,14 @@ func TestOpenAI(t *testing.T) {
 	}
 }
 
+// The scenario itself refuses answers that are not from the cache.
+func TestCache(t *testing.T) {
+	r := measured(t, quick(t, Chat, Cache))
+	if len(r.Rows) != 4 || r.Rows[2].Requests == 0 || r.Rows[3].Requests == 0 {
+		t.Errorf("%+v", r.Rows)
+	}
+}
+
 func TestHealth(t *testing.T) {
 	r := measured(t, quick(t, Health))
 	if len(r.Rows) != 2 || r.Rows[0].Requests == 0 || r.Rows[1].Requests == 0 {

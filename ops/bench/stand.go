@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,8 +100,8 @@ var (
 	upLines   = regexp.MustCompile(`(?s)is ready on http://(\S+) .*\ntoken [^\n]*:\n(\S+)\n`)
 )
 
-// up is the whole product on an empty data directory.
-func (b *bench) up(ctx context.Context, t turn, target load.Target) (*stand, error) {
+// up is the whole product on an empty data directory, with settings beside the defaults.
+func (b *bench) up(ctx context.Context, t turn, target load.Target, settings ...string) (*stand, error) {
 	s, err := b.room()
 	if err != nil {
 		return nil, err
@@ -109,6 +110,13 @@ func (b *bench) up(ctx context.Context, t turn, target load.Target) (*stand, err
 		"up", "--data-dir", filepath.Join(s.dir, "data"), "--listen", "127.0.0.1:0", "--durability", t.Durability,
 		"--slots", strconv.Itoa(b.o.Slots), "--rate-limit", unlimited, "--log-level", "warn", "--log-format", "json",
 	}, b.profile(t)...)
+	if len(settings) > 0 {
+		file := filepath.Join(s.dir, "config.yaml")
+		if err := os.WriteFile(file, []byte(strings.Join(settings, "\n")), 0o600); err != nil {
+			return nil, s.close(err)
+		}
+		args = append([]string{"--config", file}, args...)
+	}
 	found, err := b.start(ctx, s, "up", upLines, args...)
 	if err != nil {
 		return nil, s.close(err)

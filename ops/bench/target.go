@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/valyala/fasthttp"
 )
@@ -93,6 +94,34 @@ func (t *completionTarget) Init(r *fasthttp.Request) {
 func (t *completionTarget) Prepare(r *fasthttp.Request, n uint64) {
 	b := append(make([]byte, 0, 128), `{"model":"demo","messages":[{"role":"user","content":"`...)
 	r.SetBodyRaw(append(appendMessage(b, n), `"}]}`...))
+}
+
+// cacheTarget asks the same in a new session each time, so that all prompts are alike.
+type cacheTarget struct {
+	chatTarget
+	fresh atomic.Int64 // answers that were not from the cache
+}
+
+// mostFresh is more often than the answer can run out during a bench.
+const mostFresh = 10
+
+func (t *cacheTarget) Prepare(r *fasthttp.Request, n uint64) {
+	b := append(make([]byte, 0, 128), `{"message":"`...)
+	b = appendMessage(b, 0)
+	b = append(b, `","session_id":"bench-`...)
+	b = strconv.AppendUint(b, n, 10)
+	r.SetBodyRaw(append(b, `"}`...))
+}
+
+// Judge wants an answer from the cache, but for the first one.
+func (t *cacheTarget) Judge(r *fasthttp.Response, _ uint64) string {
+	if fault := t.chatTarget.Judge(r, 0); fault != "" {
+		return fault
+	}
+	if !bytes.Contains(r.Body(), []byte(`"cached":true`)) && t.fresh.Add(1) > mostFresh {
+		return "answer that is not from the cache"
+	}
+	return ""
 }
 
 // openAITarget asks any server that speaks OpenAI's chat completions.

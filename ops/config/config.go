@@ -25,6 +25,7 @@ type Config struct {
 	Reply   Reply   `koanf:"reply"`
 	HTTP    HTTP    `koanf:"http"`
 	Model   Models  `koanf:"model"`
+	Cache   Cache   `koanf:"cache"`
 	Log     Log     `koanf:"log"`
 	Metrics Metrics `koanf:"metrics"`
 	Trace   Trace   `koanf:"trace"`
@@ -110,6 +111,16 @@ type HTTP struct {
 	RateLimit      string        `koanf:"rate_limit" doc:"Requests per second and burst of one caller, as 10/20, or off."`
 	TrustedProxies []string      `koanf:"trusted_proxies" doc:"Networks (CIDR) whose X-Forwarded-For is believed."`
 	MaxWaiting     int           `koanf:"max_waiting" doc:"Requests of one process that may wait for an answer."`
+	DailyTokens    int           `koanf:"daily_tokens" zero:"off" doc:"Tokens of models that one caller may use in a day (UTC); 0 means any. A token made with --budget has its own."`
+}
+
+// Cache says which answers are given again to the same question.
+type Cache struct {
+	Enabled bool          `koanf:"enabled" doc:"Answer a repeated question from the cache, where the client did not choose another temperature than the configured one."`
+	TTL     time.Duration `koanf:"ttl" doc:"How long an answer is kept, ±10 %; at most 24h."`
+	Memory  int           `koanf:"memory" doc:"Bytes of answers that each process with workers keeps in memory, before those in Redis."`
+	Shared  bool          `koanf:"shared" doc:"Give one caller what was answered to another. Leave it off where a prompt may hold what only its caller knows."`
+	Demo    bool          `koanf:"demo" doc:"Also for the demo model."`
 }
 
 // Model says which model answers. These are the keys of model_config.yaml.
@@ -167,6 +178,7 @@ func Default() Config {
 			MaxHeader: 16_384, RateLimit: "10/20", MaxWaiting: 20_000,
 		},
 		Model:   Models{Model: DefaultModel()},
+		Cache:   Cache{Enabled: true, TTL: 5 * time.Minute, Memory: 32 << 20},
 		Log:     Log{Level: "info", Format: "auto"},
 		Metrics: Metrics{Listen: "127.0.0.1:18790"},
 		Trace:   Trace{Sample: 1},

@@ -219,6 +219,7 @@ func (f *findings) limits(c Config) {
 		"http.read_timeout", "http.header_timeout")
 	f.want(c.HTTP.MaxOpenAIBody <= maxOpenAIBody,
 		fmt.Sprintf("(%d) must be at most %d: a message of the queue has no room for more", c.HTTP.MaxOpenAIBody, maxOpenAIBody), "http.max_openai_body")
+	f.want(c.Cache.TTL <= 24*time.Hour, fmt.Sprintf("(%s) must be at most 24h", show(c.Cache.TTL)), "cache.ttl")
 	_, err := c.HTTP.Rate()
 	f.want(err == nil, rateText, "http.rate_limit")
 	f.want(oneOf(c.Log.Level, "trace", "debug", "info", "warn", "error"),

@@ -63,6 +63,8 @@ func TestValidate(t *testing.T) {
 		"retry max":             {func(c *Config) { c.Queue.RetryMax = time.Hour }, "queue.retry_max: (1h) must be at most queue.retry_for (30m)"},
 		"conversation":          {func(c *Config) { c.Queue.MaxMessages = 63 }, "queue.max_per_conversation: (64) must be at most"},
 		"pending":               {func(c *Config) { c.Workers.Slots = 20_001 }, "queue.max_ack_pending: (20000) must be at least workers.slots (20001)"},
+		"cache for days":        {func(c *Config) { c.Cache.TTL = 25 * time.Hour }, "cache.ttl: (25h) must be at most 24h"},
+		"negative budget":       {func(c *Config) { c.HTTP.DailyTokens = -1 }, "http.daily_tokens: must not be negative"},
 		"zero slots":            {func(c *Config) { c.Workers.Slots = 0 }, "workers.slots: must be greater than 0"},
 		"large bodies":          {func(c *Config) { c.HTTP.MaxOpenAIBody = 983_041 }, "http.max_openai_body: (983041) must be at most 983040"},
 		"negative bytes":        {func(c *Config) { c.Queue.MaxBytes = -1 }, "queue.max_bytes: must be greater than 0"},

@@ -37,6 +37,7 @@ type Claims struct {
 	Scopes  []string       // ScopeChat, ScopeAdmin
 	Rate    contracts.Rate // the caller's own; zero: the default of the ingress
 	Models  contracts.ModelNames
+	Budget  int64 // tokens of models a day; 0: the default of the ingress
 	Expires time.Time
 	ID      string    // Sign makes one if empty
 	Issued  time.Time // Sign takes the present if zero
@@ -48,17 +49,17 @@ func (c Claims) Can(scope string) bool { return slices.Contains(c.Scopes, scope)
 // payload is Claims on the wire. The audience is a plain string, so that a list
 // does not decode.
 type payload struct {
-	Issuer    string           `json:"iss"`
-	Subject   string           `json:"sub"`
-	Audience  string           `json:"aud"`
-	Expires   *jwt.NumericDate `json:"exp,omitempty"`
-	NotBefore *jwt.NumericDate `json:"nbf,omitempty"`
-	Issued    *jwt.NumericDate `json:"iat,omitempty"`
-	ID        string           `json:"jti"`
-	Scope     string           `json:"scope"`
-	Rate      string           `json:"rate,omitempty"`
-
-	Models contracts.ModelNames `json:"models,omitempty"`
+	Issuer    string               `json:"iss"`
+	Subject   string               `json:"sub"`
+	Audience  string               `json:"aud"`
+	Expires   *jwt.NumericDate     `json:"exp,omitempty"`
+	NotBefore *jwt.NumericDate     `json:"nbf,omitempty"`
+	Issued    *jwt.NumericDate     `json:"iat,omitempty"`
+	ID        string               `json:"jti"`
+	Scope     string               `json:"scope"`
+	Rate      string               `json:"rate,omitempty"`
+	Budget    int64                `json:"budget,omitempty"`
+	Models    contracts.ModelNames `json:"models,omitempty"`
 }
 
 func (p *payload) GetExpirationTime() (*jwt.NumericDate, error) { return p.Expires, nil }
@@ -82,7 +83,7 @@ func (k *Keyring) Sign(c Claims) (string, error) {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, &payload{
-		Issuer: issuer, Subject: c.User, Audience: audience, ID: c.ID, Scope: strings.Join(c.Scopes, " "), Rate: c.Rate.String(), Models: c.Models,
+		Issuer: issuer, Subject: c.User, Audience: audience, ID: c.ID, Scope: strings.Join(c.Scopes, " "), Rate: c.Rate.String(), Models: c.Models, Budget: c.Budget,
 		Expires: jwt.NewNumericDate(c.Expires), Issued: jwt.NewNumericDate(c.Issued),
 	})
 	token.Header["kid"] = k.tokens.primary
@@ -108,6 +109,9 @@ func (k *Keyring) signable(c Claims) error {
 		errs = append(errs, c.Rate.Check())
 	}
 	errs = append(errs, c.Models.Check())
+	if c.Budget < 0 {
+		errs = append(errs, errors.New("budget must not be negative"))
+	}
 	if len(c.Scopes) == 0 {
 		errs = append(errs, errors.New("it needs a scope"))
 	}
@@ -153,8 +157,11 @@ func (k *Keyring) Verify(token string) (Claims, error) {
 	if p.Models.Check() != nil || p.Models != nil && len(p.Models) == 0 {
 		return Claims{}, fmt.Errorf("%w: invalid models", ErrToken)
 	}
+	if p.Budget < 0 {
+		return Claims{}, fmt.Errorf("%w: invalid budget", ErrToken)
+	}
 	c := Claims{
-		User: p.Subject, ID: p.ID, Rate: rate, Models: p.Models, Expires: p.Expires.UTC(), Issued: p.Issued.UTC(),
+		User: p.Subject, ID: p.ID, Rate: rate, Models: p.Models, Budget: p.Budget, Expires: p.Expires.UTC(), Issued: p.Issued.UTC(),
 		Scopes: slices.DeleteFunc(strings.Fields(p.Scope), func(s string) bool { return !known(s) }),
 	}
 	k.verified.remember(token, c)

@@ -362,6 +362,28 @@ func TestModelsClaim(t *testing.T) {
 	}
 }
 
+// The same holds for a budget.
+func TestBudgetClaim(t *testing.T) {
+	f := newForger(t)
+	for _, want := range []int64{0, 1, 1_000_000} {
+		token, err := f.k.Sign(Claims{User: "u", Scopes: []string{ScopeChat}, Expires: noon.Add(time.Hour), Budget: want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := f.k.Verify(token); err != nil || c.Budget != want {
+			t.Errorf("budget %d = %+v, %v", want, c.Budget, err)
+		}
+	}
+	if _, err := f.k.Sign(Claims{User: "u", Scopes: []string{ScopeChat}, Expires: noon.Add(time.Hour), Budget: -1}); err == nil {
+		t.Error("a negative budget was signed")
+	}
+	for _, claim := range []any{-1, 1.5, "10", "off", object{}, true, 1e30} {
+		if c, err := f.k.Verify(f.token(nil, object{"budget": claim})); !errors.Is(err, ErrToken) {
+			t.Errorf("budget %v = %+v, %v", claim, c.Budget, err)
+		}
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	fg := newForger(f)
 	good := fg.token(nil, nil)

@@ -25,6 +25,7 @@ type tokenCmd struct {
 	Scope   []string `default:"chat" help:"chat, admin, or both with a comma between."`
 	Rate    string   `placeholder:"10/20|off" help:"Requests per second and burst of this user, instead of http.rate_limit."`
 	Models  []string `placeholder:"NAME,..." help:"Models this user may name; a name ending in * stands for all that begin so. Default: every model."`
+	Budget  int64    `placeholder:"TOKENS" help:"Tokens of models a day of this user, instead of http.daily_tokens."`
 	DataDir string   `name:"data-dir" placeholder:"DIR" help:"Data directory whose keys sign it."`
 	JSON    bool     `help:"Print JSON."`
 }
@@ -35,7 +36,7 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if err != nil {
 		return err
 	}
-	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope, Rate: t.Rate, Models: t.Models}
+	ask := contracts.TokenRequest{User: t.User, Days: t.Days, Scopes: t.Scope, Rate: t.Rate, Models: t.Models, Budget: t.Budget}
 	reply, err := mint(ctx, conf, ask)
 	if err != nil {
 		return fmt.Errorf("make a token: %w", err)
@@ -50,6 +51,9 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 	}
 	if len(reply.Models) > 0 {
 		limits += ", models " + strings.Join(reply.Models, " ")
+	}
+	if reply.Budget != 0 {
+		limits += fmt.Sprintf(", %d tokens a day", reply.Budget)
 	}
 	fmt.Fprintf(out.err, "user %s, scope %s%s, expires %s\n", reply.User, strings.Join(reply.Scopes, " "), limits, reply.Expires.Format(time.DateOnly))
 	return nil
@@ -112,6 +116,9 @@ func wantedSlots(n *int) string {
 	return fmt.Sprintf(", %d wanted in each process", *n)
 }
 
+// mostAnswer bounds what the admin API may say; a month's usage of many callers is long.
+const mostAnswer = 64 << 20
+
 // admin calls the admin API of the process on conf's data directory.
 func admin(ctx context.Context, conf config.Config, method, path string, ask, into any) error {
 	file, err := app.ReadAdmin(conf.DataDir)
@@ -139,7 +146,7 @@ func admin(ctx context.Context, conf config.Config, method, path string, ask, in
 		return fmt.Errorf("the process on %s does not answer: %w", conf.DataDir, err)
 	}
 	defer func() { _ = res.Body.Close() }() // read only
-	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	b, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}

@@ -42,6 +42,8 @@ type cli struct {
 	Workers workersCmd `cmd:"" help:"Show the processes that work, wherever they run."`
 	Scale   scaleCmd   `cmd:"" help:"Change how many messages each process works on at a time."`
 	Model   modelCmd   `cmd:"" help:"Show and change the models while everything runs."`
+	Usage   usageCmd   `cmd:"" help:"Show what callers used of the models."`
+	Cache   cacheCmd   `cmd:"" help:"Cached answers."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
 	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
 	Bench   benchCmd   `cmd:"" help:"Measure how fast this machine runs it."`

@@ -27,6 +27,7 @@ var sections = map[string]string{
 	"reply":   "Reply",
 	"http":    "HTTP",
 	"model":   "Model",
+	"cache":   "Cache",
 	"log":     "Log",
 	"metrics": "Metrics",
 	"trace":   "Traces",

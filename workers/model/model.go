@@ -5,6 +5,7 @@ package model
 
 import (
 	"context"
+	"time"
 
 	"moltbot/contracts"
 )
@@ -56,6 +57,10 @@ type Answer struct {
 	Cached bool
 	// Apology says that no model answered, and that Text is an apology for it.
 	Apology bool
+	// Cost in the operator's currency, and the time until the first token, as they
+	// were counted; 0: nobody did, or there was none.
+	Cost       float64
+	FirstToken time.Duration
 }
 
 // What an answer may finish with.
