@@ -115,8 +115,8 @@ func (p *paced) run(ctx context.Context, rate int) (sent int) {
 
 func (p *paced) one(c *client, n int) {
 	began := time.Now()
-	// A session of its own: a message must not wait for another one's answer.
-	r, err := c.chat(context.Background(), fmt.Sprintf("switch-%d", n), "who are you", "", 30)
+	// A session of its own: a message must not wait for another one's answer. A text of its own: no cached one.
+	r, err := c.chat(context.Background(), fmt.Sprintf("switch-%d", n), fmt.Sprintf("who are you? %d", n), "", 30)
 	ended := time.Now()
 	problem := ""
 	switch {
