@@ -88,6 +88,7 @@ func (y *system) usage(t *testing.T, caller string, answers, calls int64) {
 // A worker that is killed in the middle of a call leaves a lease behind, not a
 // question that nobody answers.
 func TestCacheLeaderKilled(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, 2*time.Second)
 	y := build(t, shape{workers: 2, model: l.model})
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

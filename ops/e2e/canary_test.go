@@ -17,6 +17,7 @@ import (
 // looks for it in everything that was written to disk: the NATS store, Redis'
 // files, the logs at debug level.
 func TestCanary(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const canary = "CANARY7kQ2xWv9Zp"
 	l := newLedger(t, 0)
 	l.model.Behave(func(r modeltest.Request) modeltest.Behavior {

@@ -17,6 +17,7 @@ import (
 // become healthy by their own checks, answer, stop in time, and go on with their
 // volumes.
 func TestCompose(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	e := newEngine(t)
 	defer func() {
 		if t.Failed() {

@@ -10,6 +10,7 @@ import (
 // just taken, with the answer committed and nobody told, with the reply sent
 // and the message not acknowledged (which is also after the release).
 func TestCrashPoints(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for _, point := range []string{"begun", "committed", "replied"} {
 		t.Run(point, func(t *testing.T) {
 			l := newLedger(t, 5*time.Millisecond)

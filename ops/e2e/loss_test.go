@@ -87,6 +87,7 @@ func TestRedisEmptied(t *testing.T) {
 // what is accepted from then on is answered, although Redis remembers higher
 // sequences of the old one.
 func TestStreamRecreated(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, 10*time.Millisecond)
 	y := build(t, shape{workers: 3, model: l.model})
 	c, ctx := y.client(), timeLimit(t)
@@ -123,6 +124,7 @@ func (y *system) answered(ctx context.Context, c *client, ids []string) {
 // TestStoreRolledBack puts back an old copy of the NATS store. Sequences start
 // again below what Redis remembers.
 func TestStoreRolledBack(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, 10*time.Millisecond)
 	y := build(t, shape{workers: 3, model: l.model})
 	c, ctx := y.client(), timeLimit(t)

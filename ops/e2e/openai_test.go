@@ -155,6 +155,7 @@ func (a *alone) mint(args ...string) string {
 // TestOpenAIClientForJavaScript lets the official npm package loose on the whole
 // program. openai_client.mjs has what it expects.
 func TestOpenAIClientForJavaScript(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	dir := clientForJS(t)
 	a := startAlone(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -210,6 +211,7 @@ func clientForJS(t *testing.T) string {
 
 // TestOpenAIClientForGo does the same, shorter, with the official Go module.
 func TestOpenAIClientForGo(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	a := startAlone(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -281,6 +283,7 @@ func TestOpenAIClientForGo(t *testing.T) {
 // A worker is killed after a client was shown a part of the answer: what the next
 // one writes cannot take its place, so the stream ends with an error.
 func TestOpenAIStreamLosesItsWorker(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	model := modeltest.New(modeltest.Options{Behave: func(modeltest.Request) modeltest.Behavior {
 		return modeltest.Behavior{Kind: modeltest.Stall}
 	}})

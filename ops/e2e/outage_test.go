@@ -33,6 +33,7 @@ func timeLimit(t *testing.T) context.Context {
 // TestFullQueue fills the queue while no worker runs: refusals say so and when
 // to come back, what was accepted is answered later, and then there is room.
 func TestFullQueue(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, time.Millisecond)
 	y := build(t, shape{model: l.model, settings: "queue: {max_messages: 40, max_per_conversation: 8, max_ack_pending: 64}\n"})
 	c, ctx := y.client(), timeLimit(t)
@@ -91,6 +92,7 @@ func needRetryAfter(t *testing.T, r response) {
 // TestBrokerStopped stops NATS: requests are refused at once, nothing is
 // promised, readiness names it, and all is well again without a restart.
 func TestBrokerStopped(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, time.Millisecond)
 	y := build(t, shape{workers: 1, model: l.model})
 	c, ctx := y.client(), timeLimit(t)
@@ -124,6 +126,7 @@ func TestBrokerStopped(t *testing.T) {
 // are accepted throughout and answered in the end; keyed ones, whose record
 // Redis keeps, are refused.
 func TestRedisAway(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, time.Millisecond)
 	y := build(t, shape{workers: 2, model: l.model})
 	if y.redis == nil {
@@ -198,6 +201,7 @@ func TestModelTrouble(t *testing.T) {
 // TestModelRefuses gives verdicts: the message ends with the documented answer,
 // a repeat under its key gives the same one, and the conversation goes on.
 func TestModelRefuses(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, 0)
 	bad := map[string]modeltest.Behavior{
 		"refused": {Kind: modeltest.Status, Status: 400},
@@ -228,6 +232,7 @@ func TestModelRefuses(t *testing.T) {
 // TestRedisAwayDuringRun stops Redis while the model is working. The answer is
 // kept and committed when Redis is back: the model is not asked again.
 func TestRedisAwayDuringRun(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, 0)
 	y := build(t, shape{workers: 2, model: l.model})
 	if y.redis == nil {

@@ -117,6 +117,9 @@ func (p *process) tail() string {
 	return string(b[max(0, len(b)-3000):])
 }
 
+// ports were given to a test: one that runs at the same time must not get them.
+var ports sync.Map
+
 // freePort is a port nobody listens on. It lies below the range from which the
 // system gives ports to outgoing connections: one of those could take it while
 // the process that uses it is being restarted.
@@ -124,8 +127,10 @@ func freePort(t *testing.T) int {
 	t.Helper()
 	for {
 		port := 15_000 + rand.N(15_000)
-		l, err := net.Listen("tcp", local(port))
-		if err == nil {
+		if _, given := ports.LoadOrStore(port, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", local(port)); err == nil {
 			_ = l.Close()
 			return port
 		}

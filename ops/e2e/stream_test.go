@@ -117,6 +117,7 @@ func (v *view) take(t *testing.T, e event) {
 // A worker is killed in the middle of an answer: whoever reads along, at the
 // replica that took the message or at another one, is reset and gets it whole.
 func TestStreamOutlivesItsWorker(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	model := modeltest.New(modeltest.Options{Behave: func(modeltest.Request) modeltest.Behavior {
 		return modeltest.Behavior{Kind: modeltest.Stall}
 	}})
