@@ -146,7 +146,7 @@ func TestWhatCountsAgainstAProvider(t *testing.T) {
 	for kind, counts := range map[model.Kind]bool{
 		model.KindDown: true, model.KindTimeout: true, model.KindAnswer: true, model.KindOperator: true,
 		model.KindBusy: false, model.KindRequest: false, model.KindTooLong: false, model.KindFiltered: false, model.KindUnknown: false,
-		model.KindOversize: false, model.KindNoRoom: false,
+		model.KindOversize: false, model.KindUnfit: false, model.KindLong: false, model.KindNoRoom: false,
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			p := newSwitching(kind)

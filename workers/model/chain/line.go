@@ -153,8 +153,8 @@ func (t *tries) failed(ctx context.Context, err error) error {
 		return err
 	case kind == model.KindTooLong && !t.trimmed && t.trim():
 		return nil
-	case kind.Own() || !kind.Elsewhere() && !contracts.Retryable(err):
-		return err
+	case t.at == 0 && (kind.Own() || !kind.Elsewhere() && !contracts.Retryable(err)):
+		return err // of a fall-back it is not final: those before it may do better later
 	case t.again(ctx, kind, err):
 		return nil
 	}

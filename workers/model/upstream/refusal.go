@@ -41,6 +41,7 @@ const (
 	aboutLength        // the prompt is too long
 	aboutMoney         // the quota is used up or the bill unpaid
 	aboutContent       // a filter
+	aboutModel         // the model is not known, or not for this key
 )
 
 // ReadRefusal reads what is not 2xx, in place of an SDK that would read it
@@ -107,6 +108,7 @@ var subjects = []struct {
 	{"content_filter", aboutContent},           // Azure
 	{"content_policy_violation", aboutContent}, // OpenAI
 	{"flagged_input", aboutContent},            // OpenRouter, with a 403
+	{"model_not_found", aboutModel},            // OpenAI, with a 403 for a model that the project may not use
 }
 
 // hint gives what of a provider's error body may stand in a log: its type and
