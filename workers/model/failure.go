@@ -81,6 +81,16 @@ func (k Kind) Sick() bool {
 	return false
 }
 
+// Paid reports whether the provider made an answer, which is likely to be charged
+// for although it is of no use.
+func (k Kind) Paid() bool {
+	switch k {
+	case KindLong, KindAnswer, KindUnfit, KindOversize, KindFiltered, KindNoRoom:
+		return true
+	}
+	return false
+}
+
 // Own reports whether the request itself is at fault: as it is, it fails again.
 func (k Kind) Own() bool {
 	switch k {

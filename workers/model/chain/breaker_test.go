@@ -2,6 +2,7 @@ package chain_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -137,6 +138,28 @@ func TestTrialThatIsGivenUpDoesNotShutForGood(t *testing.T) {
 		p.hold = nil
 		p.kind.Store(uint32(model.KindNone))
 		pass()
+		_, err = ask(t, c, text("x"))
+		workerstest.Must(t, err)
+	})
+}
+
+// A message whose client has left already does not use up the trial.
+func TestWhoHasLeftIsNoTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSwitching(model.KindTimeout)
+		c := mute(t, one(t), map[string]model.Completer{"p": p})
+		for range 5 {
+			_, _ = ask(t, c, text("x"))
+		}
+		p.kind.Store(uint32(model.KindNone))
+		pass()
+		choice, err := c.Choose(text("x"))
+		workerstest.Must(t, err)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if _, err := choice.Complete(gone, model.Request{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("who has left: %v", err)
+		}
 		_, err = ask(t, c, text("x"))
 		workerstest.Must(t, err)
 	})

@@ -136,6 +136,22 @@ func TestAllDownIsOneError(t *testing.T) {
 	}
 }
 
+// A bad answer of one is paid for on each try, however long the others are down: so
+// the try must count as one of the message's.
+func TestAPaidTryCounts(t *testing.T) {
+	for kind, code := range map[model.Kind]contracts.Code{
+		model.KindUnfit: contracts.CodeModelAnswer, model.KindAnswer: contracts.CodeModelAnswer, model.KindLong: contracts.CodeModelAnswer,
+		model.KindOversize: contracts.CodeModelAnswer, model.KindNoRoom: contracts.CodeModelAnswer, model.KindFiltered: contracts.CodeModelAnswer,
+		model.KindTimeout: contracts.CodeModelFailed, model.KindUnknown: contracts.CodeModelFailed, model.KindRequest: contracts.CodeModelFailed,
+	} {
+		c := build(t, three(t), map[string]model.Completer{"pa": failing(model.KindDown), "pb": failing(kind), "pc": failing(model.KindBusy)}, nil)
+		_, err := ask(t, c, text("x"))
+		if e := contracts.Public(err); e.Code != code || !e.Retryable {
+			t.Errorf("%s: %+v", kind, e)
+		}
+	}
+}
+
 func TestTotalBoundsRetriesAndFallbacks(t *testing.T) {
 	now := time.Unix(1, 0)
 	slow := func() *fake {
