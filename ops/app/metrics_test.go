@@ -23,9 +23,14 @@ import (
 // ask sends a chat request and gives status and body.
 func ask(t *testing.T, a *App, token string, body map[string]any, header ...string) (int, []byte) {
 	t.Helper()
+	return post(t, a, "/api/chat", token, body, header...)
+}
+
+func post(t *testing.T, a *App, path, token string, body map[string]any, header ...string) (int, []byte) {
+	t.Helper()
 	b, err := json.Marshal(body)
 	must(t, err)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+a.Address()+"/api/chat", bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+a.Address()+path, bytes.NewReader(b))
 	must(t, err)
 	req.Close = true
 	req.Header.Set("Content-Type", "application/json")

@@ -20,10 +20,15 @@ const (
 	KindBusy
 	// KindDown: it is not reached, breaks off, or says that the fault is its own (5xx).
 	KindDown
-	// KindTimeout: no first token, a pause, or a whole answer beyond the limits.
+	// KindTimeout: no first token, or a pause beyond the limit.
 	KindTimeout
-	// KindAnswer: the answer was cut, malformed or empty.
+	// KindLong: the answer had begun, and was not complete within its time.
+	KindLong
+	// KindAnswer: the answer was cut or malformed.
 	KindAnswer
+	// KindUnfit: the answer was whole and of no use: without text, or with too many
+	// tool calls.
+	KindUnfit
 	// KindOversize: the answer was larger than the limit. The same prompt would be
 	// paid for and most likely overflow again.
 	KindOversize
@@ -49,7 +54,7 @@ func (k Kind) String() string {
 		return "unknown_kind"
 	}
 	return [kinds]string{
-		"none", "busy", "down", "timeout", "answer", "oversize", "operator", "unknown_model", "request", "too_long", "filtered", "no_room",
+		"none", "busy", "down", "timeout", "long", "answer", "unfit", "oversize", "operator", "unknown_model", "request", "too_long", "filtered", "no_room",
 	}[k]
 }
 
@@ -58,18 +63,29 @@ func (k Kind) String() string {
 // context is larger, which the kind cannot know.
 func (k Kind) Elsewhere() bool {
 	switch k {
-	case KindBusy, KindDown, KindTimeout, KindAnswer, KindOversize, KindOperator, KindUnknown:
+	case KindBusy, KindDown, KindTimeout, KindLong, KindAnswer, KindUnfit, KindOversize, KindOperator, KindUnknown:
 		return true
 	}
 	return false
 }
 
 // Sick reports whether the failure counts against the provider, whatever is
-// asked of it. A model that it does not know is no sickness: whoever may name a
-// model could bring the others' calls to a stop. Nor is one endless answer.
+// asked of it. What a caller can bring about by a prompt or by the name of a model
+// is no sickness, or one caller could bring the others' calls to a stop: a model
+// that the provider does not know, an endless answer, an empty one.
 func (k Kind) Sick() bool {
 	switch k {
 	case KindBusy, KindDown, KindTimeout, KindAnswer, KindOperator:
+		return true
+	}
+	return false
+}
+
+// Paid reports whether the provider made an answer, which is likely to be charged
+// for although it is of no use.
+func (k Kind) Paid() bool {
+	switch k {
+	case KindLong, KindAnswer, KindUnfit, KindOversize, KindFiltered, KindNoRoom:
 		return true
 	}
 	return false

@@ -73,7 +73,8 @@ const (
 
 // Completer answers a prompt. Its error is the context's own when the caller
 // gave up, else it is or wraps a *contracts.Error: Retryable says whether the
-// provider may do better later.
+// provider may do better later. Beside an error the Answer's Usage, and nothing
+// else of it, says what was paid for all the same.
 type Completer interface {
 	Complete(ctx context.Context, r Request) (Answer, error)
 }

@@ -35,7 +35,8 @@ type metered struct {
 	metrics        *modelMetrics
 }
 
-// Complete asks and counts. The answer says what it cost.
+// Complete asks and counts, also what was paid for without an answer: who leaves
+// before the end has used a budget all the same. The answer says what it cost.
 func (m *metered) Complete(ctx context.Context, r model.Request) (model.Answer, error) {
 	began, first := m.book.o.Now(), time.Duration(0)
 	if r.OnDelta != nil || m.book.o.Streams(m.provider) {
@@ -43,7 +44,7 @@ func (m *metered) Complete(ctx context.Context, r model.Request) (model.Answer, 
 	}
 	a, err := m.inner.Complete(ctx, r)
 	m.metrics.called(m.book.o.Now().Sub(began), first)
-	if err != nil {
+	if err != nil && a.Usage == (contracts.Usage{}) {
 		return a, err
 	}
 	a.Cost, a.FirstToken = cost(a.Usage, m.entry), first
@@ -52,7 +53,7 @@ func (m *metered) Complete(ctx context.Context, r model.Request) (model.Answer, 
 		cell: cell{r.Caller, m.name}, provider: m.provider,
 		counts: counts{calls: 1, prompt: int64(a.Usage.PromptTokens), completion: int64(a.Usage.CompletionTokens), nanos: nanos(a.Cost)},
 	})
-	return a, nil
+	return a, err
 }
 
 // timed takes the time of the first piece.

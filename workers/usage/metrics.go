@@ -29,10 +29,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	labels := func(more ...string) []string { return append([]string{"provider", "model"}, more...) }
 	return &metrics{
 		tokens: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "moltbot_model_tokens_total", Help: "Tokens of answered calls, by provider, model and kind: prompt or completion.",
+			Name: "moltbot_model_tokens_total", Help: "Tokens of calls, also of those that were cut, by provider, model and kind: prompt or completion.",
 		}, labels("kind")),
 		cost: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "moltbot_model_cost_total", Help: "Cost of answered calls by the price list, in the operator's currency.",
+			Name: "moltbot_model_cost_total", Help: "Cost of calls by the price list, in the operator's currency.",
 		}, labels()),
 		duration: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "moltbot_model_call_duration_seconds", Help: "Duration of single calls of providers, whatever came of them.",

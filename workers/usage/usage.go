@@ -183,5 +183,9 @@ func cost(u contracts.Usage, e contracts.ModelEntry) float64 {
 	return (float64(u.PromptTokens)*e.InputPrice + float64(u.CompletionTokens)*e.OutputPrice) / 1e6
 }
 
-// nanos is a cost in billionths: sums of whole numbers stay exact.
-func nanos(cost float64) int64 { return int64(math.Round(cost * 1e9)) }
+// nanos is a cost in billionths: sums of whole numbers stay exact. No call costs
+// more than what sums can hold, whatever the price list says.
+func nanos(cost float64) int64 {
+	const most = 1e16
+	return int64(math.Round(max(0, min(cost*1e9, most))))
+}

@@ -142,6 +142,42 @@ func TestCounts(t *testing.T) {
 	})
 }
 
+// A budget is not spared by leaving before the end.
+func TestCountsWhatWasPaidWithoutAnAnswer(t *testing.T) {
+	rdb := workerstest.MiniRedis(t)
+	b := book(t, rdb)
+	cut := upstream(func(context.Context, model.Request) (model.Answer, error) {
+		return model.Answer{Usage: contracts.Usage{PromptTokens: 100, CompletionTokens: 10}}, context.Canceled
+	})
+	refused := upstream(func(context.Context, model.Request) (model.Answer, error) { return model.Answer{}, errAnswerLost })
+	for _, u := range []upstream{cut, refused} {
+		if _, err := b.Around(u, "p", "fast", priced).Complete(t.Context(), model.Request{Caller: "api:alice"}); err == nil {
+			t.Error("the error is gone")
+		}
+	}
+	must(t, b.Close())
+	equal(t, "row", report(t, rdb).Total, contracts.UsageRow{Calls: 1, PromptTokens: 100, CompletionTokens: 10, Cost: 0.0003})
+}
+
+// A count that is full stays as it is: it neither holds up the others for ever, nor
+// are they added again with each repetition.
+func TestACountThatIsFullIsNotInTheWay(t *testing.T) {
+	rdb := workerstest.StartRedis(t).Client(t)
+	b := book(t, rdb, func(o *Options) { o.Quotas = map[string]int64{"p": 1000} })
+	dear := contracts.ModelEntry{Provider: "p", Model: "m", InputPrice: 1e300}
+	for range 3 {
+		b.ask(t, costing(10, 1), "api:alice", dear)
+		b.ask(t, costing(10, 1), "api:bob", priced)
+		must(t, b.write())
+	}
+	equal(t, "tokens", report(t, rdb).Total.PromptTokens, 60)
+	for _, row := range report(t, rdb).Rows {
+		if row.Cost < 0 || row.Calls != 3 {
+			t.Errorf("%+v", row)
+		}
+	}
+}
+
 func TestReportRefusesSpans(t *testing.T) {
 	for _, span := range [][2]string{{"2026-11-20", "2026-11-19"}, {"x", "2026-11-19"}, {"2026-01-01", "2026-11-19"}} {
 		_, err := store(t, workerstest.MiniRedis(t)).Report(t.Context(), span[0], span[1])

@@ -34,10 +34,7 @@ type content struct {
 	Input json.RawMessage `json:"input"`
 }
 
-var (
-	errCalls = errors.New("decode answer: too many tool calls")
-	errName  = errors.New("decode answer: a tool call has no id or no name")
-)
+var errName = errors.New("decode answer: a tool call has no id or no name")
 
 // Read decodes an answer in pieces or in one.
 func (w *wire) Read(res *http.Response, sink *upstream.Sink) (*upstream.Reply, error) {
@@ -93,7 +90,7 @@ func compact(input json.RawMessage) string {
 // conclude checks the tool calls and maps why the answer ended.
 func conclude(r *upstream.Reply, reason string) (*upstream.Reply, error) {
 	if len(r.Calls) > upstream.MaxCalls {
-		return nil, errCalls
+		return nil, upstream.ErrCalls
 	}
 	for _, c := range r.Calls {
 		if c.ID == "" || c.Name == "" {

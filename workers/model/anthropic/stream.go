@@ -102,7 +102,7 @@ func (s *stream) start(e *event) error {
 		s.say(e.Block.Text)
 	case "tool_use":
 		if len(s.calls) == upstream.MaxCalls {
-			return errCalls
+			return upstream.ErrCalls
 		}
 		s.sink.Token()
 		s.calls = append(s.calls, &pending{index: e.Index, id: e.Block.ID, name: e.Block.Name, whole: e.Block.Input})

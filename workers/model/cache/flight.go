@@ -49,7 +49,7 @@ func (s *flights) join(ctx context.Context, key string) (f *flight, first bool) 
 	return f, true
 }
 
-// leave is for who gives up. Nobody may enter a flight that nobody wants: it is
+// leave is for who gives up, and after the landing changes nothing. Nobody may enter a flight that nobody wants: it is
 // being cancelled.
 func (s *flights) leave(f *flight) {
 	s.mu.Lock()
@@ -125,6 +125,7 @@ func lost() error {
 
 // follow waits for a flight that another request leads, and reads along.
 func (w *cached) follow(ctx context.Context, f *flight, r *model.Request) (model.Answer, error) {
+	defer w.cache.flights.leave(f) // also when the reader panics
 	seen, reading := 0, r.OnDelta != nil
 	var changed <-chan struct{}
 	for waiting := true; waiting; {
@@ -141,7 +142,6 @@ func (w *cached) follow(ctx context.Context, f *flight, r *model.Request) (model
 		case <-f.landed:
 			waiting = false
 		case <-ctx.Done():
-			w.cache.flights.leave(f)
 			return model.Answer{}, fmt.Errorf("wait for an identical request: %w", ctx.Err())
 		}
 	}

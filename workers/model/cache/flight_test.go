@@ -320,6 +320,35 @@ func TestPanicIsNotWaitedFor(t *testing.T) {
 	over.Wait()
 }
 
+// A follower whose reader panics no longer wants the answer: when the leader leaves,
+// too, the call ends.
+func TestAFollowerThatPanicsHasLeft(t *testing.T) {
+	c := replica(t, workerstest.MiniRedis(t))
+	ended := make(chan struct{})
+	u := &upstream{begun: make(chan struct{}, 9), answer: func(ctx context.Context, r model.Request) (model.Answer, error) {
+		r.OnDelta("a piece")
+		<-ctx.Done()
+		close(ended)
+		return model.Answer{}, ctx.Err()
+	}}
+	ctx, leave := context.WithCancel(t.Context())
+	lead := asking("a", "hi")
+	lead.OnDelta = func(string) {}
+	leading := begin(ctx, c.over(u), lead)
+	<-u.begun
+	follow := asking("a", "hi")
+	follow.OnDelta = func(string) { panic("a bug") }
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = c.over(u).Complete(t.Context(), follow)
+	}()
+	leave()
+	workerstest.Await(t, "the end of the call", ended)
+	if r := workerstest.Await(t, "the leader", leading); !errors.Is(r.err, context.Canceled) {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestWithoutRedis(t *testing.T) {
 	server := workerstest.StartRedis(t)
 	rdb := server.Client(t)

@@ -2,7 +2,7 @@ package chain
 
 import (
 	"errors"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
@@ -24,14 +24,19 @@ const (
 // what one key meets is for the provider's completer to judge.
 type breaker struct {
 	circuit circuitbreaker.CircuitBreaker[any]
-	state   atomic.Uint64 // grows with every change of the circuit
+
+	// mu makes a change of the circuit and of state one step: the circuit lets go of
+	// its own lock before it tells of a change, and a permit with the old state would
+	// never be given back.
+	mu    sync.Mutex
+	state uint64 // grows with every change of the circuit
 }
 
 func newBreaker(provider string, log zerolog.Logger) *breaker {
 	b := &breaker{}
 	b.circuit = circuitbreaker.NewBuilder[any]().WithFailureThresholdRatio(breakAt, breakOf).WithSuccessThreshold(1).
 		WithDelay(breakPause).OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
-		b.state.Add(1)
+		b.state++ // under mu: only enter and leave change the circuit
 		switch {
 		case e.NewState == circuitbreaker.OpenState && e.OldState == circuitbreaker.ClosedState:
 			log.Warn().Str("provider", provider).Msg("model provider fails, it is left alone")
@@ -56,17 +61,21 @@ type permit struct {
 }
 
 func (b *breaker) enter() (permit, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	ok := b.circuit.TryAcquirePermit()
-	return permit{b, b.state.Load()}, ok
+	return permit{b, b.state}, ok
 }
 
 // leave records how the call ended. Every permit must be left, because a half-open
 // circuit has only one. Whoever gave up has learned nothing, but that the one try
 // was in vain.
 func (p permit) leave(sick, gaveUp bool) {
+	p.breaker.mu.Lock()
+	defer p.breaker.mu.Unlock()
 	c := p.breaker.circuit
 	switch {
-	case p.state != p.breaker.state.Load():
+	case p.state != p.breaker.state:
 	case sick, gaveUp && c.IsHalfOpen():
 		c.RecordFailure()
 	case !gaveUp:

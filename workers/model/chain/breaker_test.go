@@ -2,6 +2,7 @@ package chain_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -142,11 +143,33 @@ func TestTrialThatIsGivenUpDoesNotShutForGood(t *testing.T) {
 	})
 }
 
+// A message whose client has left already does not use up the trial.
+func TestWhoHasLeftIsNoTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSwitching(model.KindTimeout)
+		c := mute(t, one(t), map[string]model.Completer{"p": p})
+		for range 5 {
+			_, _ = ask(t, c, text("x"))
+		}
+		p.kind.Store(uint32(model.KindNone))
+		pass()
+		choice, err := c.Choose(text("x"))
+		workerstest.Must(t, err)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if _, err := choice.Complete(gone, model.Request{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("who has left: %v", err)
+		}
+		_, err = ask(t, c, text("x"))
+		workerstest.Must(t, err)
+	})
+}
+
 func TestWhatCountsAgainstAProvider(t *testing.T) {
 	for kind, counts := range map[model.Kind]bool{
 		model.KindDown: true, model.KindTimeout: true, model.KindAnswer: true, model.KindOperator: true,
 		model.KindBusy: false, model.KindRequest: false, model.KindTooLong: false, model.KindFiltered: false, model.KindUnknown: false,
-		model.KindOversize: false, model.KindNoRoom: false,
+		model.KindOversize: false, model.KindUnfit: false, model.KindLong: false, model.KindNoRoom: false,
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			p := newSwitching(kind)

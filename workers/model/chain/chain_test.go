@@ -56,7 +56,7 @@ func failing(kind model.Kind) *fake {
 func failure(kind model.Kind, wait time.Duration) error {
 	e := &contracts.Error{Code: contracts.CodeModelFailed, Message: kind.String(), Err: &model.Failure{Kind: kind, Text: kind.String()}}
 	switch kind {
-	case model.KindBusy, model.KindDown, model.KindTimeout, model.KindAnswer, model.KindOperator:
+	case model.KindBusy, model.KindDown, model.KindTimeout, model.KindLong, model.KindAnswer, model.KindUnfit, model.KindOperator:
 		e.Retryable, e.RetryAfter = true, wait
 	}
 	return e

@@ -25,9 +25,9 @@ func TestFallbackByKindOfFailure(t *testing.T) {
 		calls  int // of the chosen model
 		answer string
 	}{
-		model.KindDown: {2, "pc/mc"}, model.KindAnswer: {2, "pc/mc"}, // quick and passing: once more
+		model.KindDown: {2, "pc/mc"}, model.KindAnswer: {2, "pc/mc"}, model.KindUnfit: {2, "pc/mc"}, // quick and passing: once more
 		model.KindBusy: {1, "pc/mc"}, model.KindTimeout: {1, "pc/mc"}, model.KindOperator: {1, "pc/mc"},
-		model.KindOversize: {1, "pc/mc"}, model.KindUnknown: {1, "pc/mc"},
+		model.KindOversize: {1, "pc/mc"}, model.KindLong: {1, "pc/mc"}, model.KindUnknown: {1, "pc/mc"},
 		model.KindRequest: {1, ""}, model.KindTooLong: {1, ""}, model.KindFiltered: {1, ""}, model.KindNoRoom: {1, ""},
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -44,6 +44,19 @@ func TestFallbackByKindOfFailure(t *testing.T) {
 				t.Errorf("error: %v", err)
 			}
 		})
+	}
+}
+
+// A fall-back that cannot take the request says nothing about the model before it,
+// which may be back when the message is tried again.
+func TestAFallbackAtOddsWithTheRequestIsNotTheEnd(t *testing.T) {
+	for _, kind := range []model.Kind{model.KindRequest, model.KindTooLong, model.KindFiltered, model.KindNoRoom} {
+		odd, last := failing(kind), failing(model.KindBusy)
+		c := build(t, three(t), map[string]model.Completer{"pa": failing(model.KindTimeout), "pb": odd, "pc": last}, nil)
+		_, err := ask(t, c, text("x"))
+		if !contracts.Retryable(err) || len(odd.requests()) != 1 || len(last.requests()) != 1 {
+			t.Errorf("%s: %v; %d and %d calls", kind, err, len(odd.requests()), len(last.requests()))
+		}
 	}
 }
 
@@ -119,6 +132,22 @@ func TestAllDownIsOneError(t *testing.T) {
 	for _, part := range []string{"a: ", "unknown_model", "b: ", "c: "} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the operator's text lacks %q: %v", part, err)
+		}
+	}
+}
+
+// A bad answer of one is paid for on each try, however long the others are down: so
+// the try must count as one of the message's.
+func TestAPaidTryCounts(t *testing.T) {
+	for kind, code := range map[model.Kind]contracts.Code{
+		model.KindUnfit: contracts.CodeModelAnswer, model.KindAnswer: contracts.CodeModelAnswer, model.KindLong: contracts.CodeModelAnswer,
+		model.KindOversize: contracts.CodeModelAnswer, model.KindNoRoom: contracts.CodeModelAnswer, model.KindFiltered: contracts.CodeModelAnswer,
+		model.KindTimeout: contracts.CodeModelFailed, model.KindUnknown: contracts.CodeModelFailed, model.KindRequest: contracts.CodeModelFailed,
+	} {
+		c := build(t, three(t), map[string]model.Completer{"pa": failing(model.KindDown), "pb": failing(kind), "pc": failing(model.KindBusy)}, nil)
+		_, err := ask(t, c, text("x"))
+		if e := contracts.Public(err); e.Code != code || !e.Retryable {
+			t.Errorf("%s: %+v", kind, e)
 		}
 	}
 }

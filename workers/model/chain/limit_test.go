@@ -137,3 +137,39 @@ func TestLimitNeedsRedis(t *testing.T) {
 		t.Error("a limit without Redis was taken")
 	}
 }
+
+// Whoever names a model of the table by a detour gets its price and its permits.
+func TestADetourToAModelOfTheTable(t *testing.T) {
+	rdb := workerstest.MiniRedis(t)
+	seen := prometheus.NewRegistry()
+	inside := newCrowd()
+	var paid []float64
+	c := build(t, router(t, 1, "any", entries{
+		"any": {Provider: "p", Model: "small", AnyModel: true, InputPrice: 1}, "dear": {Provider: "p", Model: "large", MaxConcurrent: 1, InputPrice: 7, OutputPrice: 9},
+	}), map[string]model.Completer{"p": inside}, func(o *chain.Options) {
+		o.Redis, o.Node, o.Metrics = rdb, "n", seen
+		o.Each = func(c model.Completer, _, _ string, e contracts.ModelEntry) model.Completer {
+			paid = []float64{e.InputPrice, e.OutputPrice}
+			return c
+		}
+	})
+	var asking sync.WaitGroup
+	for range 2 {
+		choice, err := c.Choose(contracts.Message{Text: "x", Model: "any/large"})
+		workerstest.Must(t, err)
+		asking.Go(func() {
+			if _, err := choice.Complete(t.Context(), model.Request{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	equal(t, "prices", [2]float64(paid), [2]float64{7, 9})
+	workerstest.Await(t, "a call", inside.enter)
+	workerstest.Eventually(t, "the other one waits", func() bool { return sum(t, seen, "moltbot_model_calls_waiting") == 1 })
+	close(inside.leave)
+	asking.Wait()
+	equal(t, "calls at a time", inside.most.Load(), 1)
+	if _, err := c.Choose(contracts.Message{Text: "x", Model: "any/new"}); err != nil || paid[0] != 0 {
+		t.Errorf("one that is not there: %v, prices %v", err, paid)
+	}
+}

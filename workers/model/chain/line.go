@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"moltbot/contracts"
@@ -73,6 +74,9 @@ func (t *tries) call(ctx context.Context) (err error) {
 			return err
 		}
 		defer k.limit.Leave()
+	}
+	if err := ctx.Err(); err != nil { // it would be a trial in vain
+		return fmt.Errorf("ask the model: %w", err)
 	}
 	permit, ok := k.provider.breaker.enter()
 	if !ok {
@@ -153,10 +157,12 @@ func (t *tries) failed(ctx context.Context, err error) error {
 		return err
 	case kind == model.KindTooLong && !t.trimmed && t.trim():
 		return nil
-	case kind.Own() || !kind.Elsewhere() && !contracts.Retryable(err):
-		return err
+	case t.at == 0 && (kind.Own() || !kind.Elsewhere() && !contracts.Retryable(err)):
+		return err // of a fall-back it is not final: those before it may do better later
 	case t.again(ctx, kind, err):
 		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("ask the model: %w", ctx.Err())
 	}
 	t.errs = append(t.errs, err)
 	if t.at+1 == len(t.line.links) || t.left() <= 0 {
@@ -180,7 +186,9 @@ func (t *tries) trim() bool {
 }
 
 // verdict is one error of all of them. It is worth trying again if one of them
-// is, as soon as the first says.
+// is, as soon as the first says. Where one has made an answer, the message is said
+// to have had a bad one: unlike a provider that is down that counts as a try, or it
+// would be paid for again and again until the others are back.
 func (t *tries) verdict() error {
 	if len(t.errs) == 1 {
 		return t.errs[0]
@@ -195,6 +203,9 @@ func (t *tries) verdict() error {
 		if better {
 			all.RetryAfter = e.RetryAfter
 		}
+	}
+	if slices.ContainsFunc(t.errs, func(err error) bool { return model.KindOf(err).Paid() }) {
+		all.Code, all.Message = contracts.CodeModelAnswer, "no model gave an answer that can be used"
 	}
 	return all
 }

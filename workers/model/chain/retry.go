@@ -22,7 +22,7 @@ const (
 // again reports whether the present link is to be asked once more, and waits.
 func (t *tries) again(ctx context.Context, kind model.Kind, err error) bool {
 	o := &t.line.chain.o
-	passing := kind == model.KindDown || kind == model.KindAnswer
+	passing := kind == model.KindDown || kind == model.KindAnswer || kind == model.KindUnfit
 	if t.retried || !passing || !contracts.Retryable(err) || asksToWait(err) || o.Now().Sub(t.called) > quick {
 		return false
 	}

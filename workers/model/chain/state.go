@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -16,6 +17,7 @@ type state struct {
 	router    *contracts.Router
 	providers map[string]*provider
 	links     map[string]*link
+	same      map[string]*link           // by permits; of several the first by name
 	answers   map[string]model.Completer // by the names of the table
 }
 
@@ -46,7 +48,7 @@ func (s *state) completers() map[string]model.Completer {
 
 // build makes a state, and changes nothing before it is sure to succeed.
 func (c *Chain) build(r *contracts.Router, providers map[string]model.Completer) (*state, error) {
-	s := &state{router: r, providers: c.known(providers), links: map[string]*link{}, answers: map[string]model.Completer{}}
+	s := &state{router: r, providers: c.known(providers), links: map[string]*link{}, same: map[string]*link{}, answers: map[string]model.Completer{}}
 	var errs []error
 	limits := map[string]int{}
 	for _, name := range r.Names() {
@@ -74,6 +76,9 @@ func (c *Chain) build(r *contracts.Router, providers map[string]model.Completer)
 		s.links[name] = c.link(s, name, e)
 		if limits[permits(e)] > 0 {
 			s.links[name].limit = c.caps[permits(e)]
+		}
+		if s.same[permits(e)] == nil {
+			s.same[permits(e)] = s.links[name]
 		}
 	}
 	for _, name := range r.Names() {
@@ -138,14 +143,20 @@ func (s *state) line(first *link) *line {
 }
 
 // passed is the line of a model that the table does not have. It shares the
-// permits of the one that lets it through, or a limit could be evaded by a name.
+// permits of the one that lets it through, or a limit could be evaded by a name. One
+// that the table has under another name keeps the price and the permits of that.
 func (c *Chain) passed(s *state, r contracts.Routed) *line {
 	of, _, _ := strings.Cut(r.Name, "/")
 	if e, ok := s.router.Table.Models[of]; !ok || !e.AnyModel {
 		of = s.router.Table.Default
 	}
-	through := c.link(s, of, r.Entry)
-	through.limit = s.links[of].limit
+	e, limit := r.Entry, s.links[of].limit
+	if same := s.same[permits(e)]; same != nil {
+		e.InputPrice, e.OutputPrice = same.entry.InputPrice, same.entry.OutputPrice
+		limit = cmp.Or(same.limit, limit)
+	}
+	through := c.link(s, of, e)
+	through.limit = limit
 	return s.line(through)
 }
 

@@ -22,7 +22,7 @@ type pending struct {
 }
 
 var (
-	errCallIndex = errors.New("decode answer: a tool call's index is out of bounds")
+	errCallIndex = errors.New("decode answer: a tool call's index is negative")
 	errCallName  = errors.New("decode answer: a tool call has no name")
 )
 
@@ -30,7 +30,10 @@ func (c *calls) add(pieces []wireCall) error {
 	for i := range pieces {
 		p := &pieces[i]
 		at := c.place(p)
-		if at < 0 || at >= upstream.MaxCalls {
+		if at >= upstream.MaxCalls {
+			return upstream.ErrCalls
+		}
+		if at < 0 {
 			return errCallIndex
 		}
 		for len(c.all) <= at {

@@ -34,7 +34,7 @@ func judge(err error) verdict {
 	var network *url.Error
 	switch {
 	case errors.As(err, &slow):
-		return verdict{kind: model.KindTimeout}
+		return slow.judge()
 	case errors.As(err, &none):
 		return none.judge()
 	case errors.As(err, &refused):
@@ -51,6 +51,8 @@ func judge(err error) verdict {
 		return verdict{kind: model.KindOversize}
 	case errors.Is(err, errNoRoom):
 		return verdict{kind: model.KindNoRoom}
+	case errors.Is(err, errEmpty), errors.Is(err, ErrCalls):
+		return verdict{kind: model.KindUnfit}
 	}
 	return verdict{kind: model.KindAnswer}
 }
@@ -71,6 +73,14 @@ func judgeNetwork(err error) verdict {
 	return verdict{kind: model.KindDown}
 }
 
+// judge: how long an answer gets is up to the prompt, once it has begun.
+func (l late) judge() verdict {
+	if l.begun {
+		return verdict{kind: model.KindLong}
+	}
+	return verdict{kind: model.KindTimeout}
+}
+
 // judge: a wrong key, an unpaid bill and a moved endpoint are the operator's
 // trouble, not the message's, so the message waits for the operator.
 func (r Refusal) judge() verdict {
@@ -81,6 +91,8 @@ func (r Refusal) judge() verdict {
 		return verdict{kind: model.KindOperator}
 	case r.about == aboutContent:
 		return verdict{kind: model.KindFiltered}
+	case r.about == aboutModel:
+		return verdict{kind: model.KindUnknown}
 	case r.status == http.StatusTooManyRequests:
 		return verdict{kind: model.KindBusy, wait: r.asked}
 	case r.status == 0, r.status == http.StatusRequestTimeout, r.status >= 500:
@@ -109,9 +121,9 @@ func (v verdict) public() *contracts.Error {
 		return later(contracts.CodeModelFailed, "the model is not available", v.wait)
 	case model.KindOperator:
 		return later(contracts.CodeModelFailed, "the model is not available", operatorDue)
-	case model.KindTimeout:
+	case model.KindTimeout, model.KindLong:
 		return later(contracts.CodeModelTimeout, "the model took too long", 0)
-	case model.KindAnswer:
+	case model.KindAnswer, model.KindUnfit:
 		return later(contracts.CodeModelAnswer, "the model's answer was not usable", 0)
 	case model.KindOversize:
 		return &contracts.Error{Code: contracts.CodeModelAnswer, Message: "the model's answer was too large"}

@@ -88,6 +88,8 @@ var (
 	tooLong  = want{kind: model.KindTooLong, code: contracts.CodeModelFailed}
 	filtered = want{kind: model.KindFiltered, code: contracts.CodeModelFailed}
 	late     = want{kind: model.KindTimeout, code: contracts.CodeModelTimeout, retry: true}
+	long     = want{kind: model.KindLong, code: contracts.CodeModelTimeout, retry: true}
+	unfit    = want{kind: model.KindUnfit, code: contracts.CodeModelAnswer, retry: true}
 	bad      = want{kind: model.KindAnswer, code: contracts.CodeModelAnswer, retry: true}
 	oversize = want{kind: model.KindOversize, code: contracts.CodeModelAnswer}
 	noRoom   = want{kind: model.KindNoRoom, code: contracts.CodeModelAnswer}
@@ -187,18 +189,24 @@ func rows() []hostile {
 		{m: "M3", name: "a credit in a 400", do: refusing(400, `{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}`), want: each(operator)},
 		{m: "M3", name: "moved", do: status(307, "Location", "/v1/messages"), want: each(operator)},
 		{m: "M3", name: "no such model", do: status(404), want: each(unknown)},
+		{m: "M3", name: "a model that the project may not use", do: refusing(403, `{"error":{"type":"invalid_request_error","code":"model_not_found"}}`), want: each(unknown)},
+		{m: "M3", name: "a model whose name speaks of money", do: refusing(404, `{"error":{"message":"The model 'insufficient_quota' does not exist","code":"model_not_found"}}`), want: each(unknown)},
+		{m: "M3", name: "a parameter that speaks of money", do: refusing(400, `{"error":{"message":"Invalid value: 'Your credit balance is too low'","type":"invalid_request_error"}}`), want: each(refused)},
 		{m: "M4", name: "413", do: status(413), want: each(tooLong)},
 		{m: "M4", name: "code", do: refusing(400, `{"error":{"type":"invalid_request_error","code":"context_length_exceeded"}}`), want: each(tooLong)},
 		{m: "M4", name: "words", do: refusing(400, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 210000 tokens"}}`), want: each(tooLong)},
 		{m: "M4", name: "vLLM's words", do: refusing(400, `{"message":"This model's maximum context length is 4096 tokens","code":400}`), want: each(tooLong)},
+		{m: "M4", name: "larger than the limit of a minute", do: refusing(429, `{"error":{"message":"Request too large for gpt-x on tokens per min (TPM): Limit 1, Requested 2.","type":"tokens","code":"rate_limit_exceeded"}}`), want: each(tooLong)},
 		{m: "M4", name: "words of a user", do: refusing(400, `{"error":{"message":"bad: `+strings.Repeat("x", 200)+`prompt is too long"}}`), want: each(refused)},
 		{m: "M4", name: "another 400", do: status(400), want: each(refused)},
 		{m: "M5", name: "hang", do: always(held), with: upstream.Options{FirstToken: near}, want: each(late.saying("first token"))},
 		{m: "M5", name: "no first byte", do: kindOf(modeltest.Silent), with: upstream.Options{FirstToken: near}, want: each(late.saying("first token"))},
 		{m: "M6", name: "idle", do: kindOf(modeltest.Stall), with: upstream.Options{Idle: near},
 			want: where(streamed, late.showing().saying("further bytes"), late.saying("further bytes"))},
-		{m: "M6", name: "drip, total", do: always(modeltest.Behavior{Kind: modeltest.Drip, Every: 5 * time.Millisecond}), with: upstream.Options{Total: 3 * near},
-			want: each(late.saying("complete answer"))},
+		{m: "M6", name: "drip, total", do: always(modeltest.Behavior{Kind: modeltest.Drip, Every: 20 * time.Millisecond}), with: upstream.Options{Total: 10 * near},
+			want: where(streamed, late.saying("complete answer"), long.saying("complete answer"))}, // no token is whole by then
+		{m: "M6", name: "without an end, total", do: always(modeltest.Behavior{Kind: modeltest.Endless, Every: 5 * time.Millisecond}), with: upstream.Options{Total: 10 * near},
+			want: where(streamed, long.showing().saying("complete answer"), long.saying("complete answer"))},
 		{m: "M6", name: "drip, first token", do: always(modeltest.Behavior{Kind: modeltest.Drip, Every: time.Hour}), with: upstream.Options{FirstToken: near, Idle: near},
 			want: each(late)},
 		{m: "M8", name: "1 GB", do: always(modeltest.Behavior{Kind: modeltest.Giant, Size: 1 << 30}), with: small, want: each(oversize)},
@@ -208,21 +216,23 @@ func rows() []hostile {
 		{m: "M9", name: "two documents", do: nonsense("{}{}"), want: each(bad)},
 		{m: "M9", name: "null", do: nonsense("null"), want: each(bad)},
 		{m: "M9", name: "nothing", do: always(modeltest.Behavior{Kind: modeltest.Raw}), want: each(bad)},
-		{m: "M9", name: "empty", do: raw(`{"choices":[]}`, `{"choices":[]}`, `{"type":"message","content":[],"stop_reason":"end_turn"}`, `{"type":"message_stop"}`), want: each(bad)},
+		{m: "M9", name: "empty", do: raw(`{"choices":[]}`, `{"choices":[]}`, `{"type":"message","content":[]}`, `{"type":"message_stop"}`), want: each(bad)},
+		{m: "M9", name: "no text", do: raw(`{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}`, `{"choices":[{"delta":{},"finish_reason":"stop"}]}`,
+			`{"type":"message","content":[],"stop_reason":"end_turn"}`, `{"type":"message_delta","delta":{"stop_reason":"end_turn"}}`+"\n\ndata: {\"type\":\"message_stop\"}"), want: each(unfit)},
 		{m: "M9", name: "wrong types", do: raw(`{"choices":[{"message":{"content":7}}]}`, `{"choices":[{"delta":{"content":7}}]}`,
 			`{"type":"message","content":[{"type":"text","text":7}]}`, `{"type":"content_block_delta","delta":{"type":"text_delta","text":7}}`), want: each(bad)},
 		{m: "M9", name: "wrong lists", do: raw(`{"choices":{"a":1}}`, `{"choices":"x"}`, `{"type":"message","content":"x"}`, `{"type":"content_block_start","content_block":[]}`), want: each(bad)},
 		{m: "M9", name: "only space", do: raw(`{"choices":[{"message":{"content":" "},"finish_reason":"stop"}]}`, `{"choices":[{"delta":{"content":null},"finish_reason":"stop"}]}`,
-			`{"type":"message","content":[{"type":"text","text":" "}],"stop_reason":"end_turn"}`, `{"type":"content_block_start","content_block":{"type":"text","text":""}}`), want: each(bad)},
+			`{"type":"message","content":[{"type":"text","text":" "}],"stop_reason":"end_turn"}`, `{"type":"message_delta","delta":{"stop_reason":"end_turn"}}`+"\n\ndata: {\"type\":\"message_stop\"}"), want: each(unfit)},
 		{m: "M9", name: "a call at an absurd place", do: always(modeltest.Behavior{At: 1 << 40, Calls: []modeltest.Call{{ID: "c", Name: "f", Arguments: "{}"}}}),
 			want: func(w way) want { // Anthropic's places only tell its blocks apart
 				if !w.openAI {
 					return want{finish: model.FinishTools}
 				}
 				if w.stream {
-					return bad.showing()
+					return unfit.showing()
 				}
-				return bad
+				return unfit
 			}},
 		{m: "M9", name: "a call below all places", do: always(modeltest.Behavior{At: -1, Calls: []modeltest.Call{{ID: "c", Name: "f", Arguments: "{}"}}}),
 			want: func(w way) want {

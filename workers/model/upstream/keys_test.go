@@ -308,3 +308,18 @@ func TestEveryKeyIsRedacted(t *testing.T) {
 		}
 	})
 }
+
+// A model that a key may not use is no fault of the key: whoever may name a model
+// could set all keys aside.
+func TestAModelThatIsNotForTheKeyLeavesTheKey(t *testing.T) {
+	everyWay(t, func(t *testing.T, w way) {
+		d := newDoorman(t, w, "a", "b")
+		d.mu.Lock()
+		d.treat[key("a")] = modeltest.Behavior{Kind: modeltest.Status, Status: 403, Body: `{"error":{"code":"model_not_found"}}`}
+		d.mu.Unlock()
+		d.expect(t, "a", unknown)
+		d.good(key("a"))
+		d.expect(t, "b", want{})
+		d.expect(t, "a", want{})
+	})
+}

@@ -41,6 +41,7 @@ const (
 	aboutLength        // the prompt is too long
 	aboutMoney         // the quota is used up or the bill unpaid
 	aboutContent       // a filter
+	aboutModel         // the model is not known, or not for this key
 )
 
 // ReadRefusal reads what is not 2xx, in place of an SDK that would read it
@@ -87,26 +88,30 @@ func retryAfter(header string, now time.Time) time.Duration {
 // word is what a provider's error type or code looks like.
 var word = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// subjects are the words by which providers say what an error is about: their
-// codes, and parts of the messages of those that have no code for it.
-var subjects = []struct {
+type subjectWords struct {
 	words string
 	about about
-}{
+}
+
+// subjects are the words by which providers say what an error is about: their
+// codes, and parts of the messages of those that have no code for it.
+var subjects = []subjectWords{
 	{"context_length_exceeded", aboutLength},
-	{"exceed_context_size", aboutLength},       // llama.cpp
-	{"request_too_large", aboutLength},         // Anthropic
-	{"prompt is too long", aboutLength},        // Anthropic
-	{"exceed context limit", aboutLength},      // Anthropic, with max_tokens
-	{"maximum context length", aboutLength},    // OpenAI, DeepSeek, vLLM
-	{"insufficient_quota", aboutMoney},         // OpenAI
-	{"billing_hard_limit_reached", aboutMoney}, // OpenAI
-	{"billing_error", aboutMoney},              // Anthropic
-	{"credit balance is too low", aboutMoney},  // Anthropic, with a 400
-	{"insufficient balance", aboutMoney},       // DeepSeek
-	{"content_filter", aboutContent},           // Azure
-	{"content_policy_violation", aboutContent}, // OpenAI
-	{"flagged_input", aboutContent},            // OpenRouter, with a 403
+	{"exceed_context_size", aboutLength},           // llama.cpp
+	{"request_too_large", aboutLength},             // Anthropic
+	{"prompt is too long", aboutLength},            // Anthropic
+	{"exceed context limit", aboutLength},          // Anthropic, with max_tokens
+	{"maximum context length", aboutLength},        // OpenAI, DeepSeek, vLLM
+	{"request too large for", aboutLength},         // OpenAI, with a 429: more than a whole minute is allowed
+	{"insufficient_quota", aboutMoney},             // OpenAI
+	{"billing_hard_limit_reached", aboutMoney},     // OpenAI
+	{"billing_error", aboutMoney},                  // Anthropic
+	{"your credit balance is too low", aboutMoney}, // Anthropic, with a 400
+	{"insufficient balance", aboutMoney},           // DeepSeek
+	{"content_filter", aboutContent},               // Azure
+	{"content_policy_violation", aboutContent},     // OpenAI
+	{"flagged_input", aboutContent},                // OpenRouter, with a 403
+	{"model_not_found", aboutModel},                // OpenAI, with a 403 for a model that the project may not use
 }
 
 // hint gives what of a provider's error body may stand in a log: its type and
@@ -137,6 +142,16 @@ func hint(body []byte) (string, about) {
 	return strings.Join(words, ", "), subject(fields)
 }
 
+// in reports whether a message says so. Providers quote names and parameters in
+// messages, which callers choose: what all calls would suffer for, a message must
+// begin with.
+func (s subjectWords) in(message string) bool {
+	if s.about == aboutMoney || s.about == aboutModel {
+		return strings.HasPrefix(message, s.words)
+	}
+	return strings.Contains(message, s.words)
+}
+
 // subject looks at the type and the code, at the beginning of the message, where
 // no prompt is quoted yet, and at the names of the metadata.
 func subject(fields map[string]json.RawMessage) about {
@@ -145,13 +160,13 @@ func subject(fields map[string]json.RawMessage) about {
 	_ = json.Unmarshal(fields["message"], &message)
 	var metadata map[string]json.RawMessage
 	_ = json.Unmarshal(fields["metadata"], &metadata)
-	said := string(fields["type"]) + " " + string(fields["code"]) + " " + message[:min(len(message), beginning)]
+	code := string(fields["type"]) + " " + string(fields["code"])
 	if _, flagged := metadata["flagged_input"]; flagged {
-		said += " flagged_input"
+		code += " flagged_input"
 	}
-	said = strings.ToLower(said)
+	code, message = strings.ToLower(code), strings.ToLower(message[:min(len(message), beginning)])
 	for _, s := range subjects {
-		if strings.Contains(said, s.words) {
+		if strings.Contains(code, s.words) || s.in(message) {
 			return s.about
 		}
 	}

@@ -14,6 +14,8 @@ import (
 var (
 	ErrFiltered = errors.New("the provider filtered the answer")
 	ErrBroke    = errors.New("the provider broke off")
+	// ErrCalls: the answer wants more than MaxCalls tools called.
+	ErrCalls = errors.New("the answer has too many tool calls")
 	// ErrRequest: the provider's protocol has no way to say what was asked.
 	ErrRequest = errors.New("the request cannot be put to this provider")
 
@@ -27,6 +29,8 @@ const MaxCalls = 128
 const (
 	maxTokens   = 10_000_000 // the largest token count that is believed
 	imageTokens = 1000       // about what an image costs
+
+	bytesPerToken = 3 // about
 )
 
 // Sink takes an answer while a wire reads it. Its zero value takes it silently.
@@ -35,10 +39,14 @@ type Sink struct {
 	OnToken  func()            // a token came, shown or not
 	OnDelta  func(text string) // a piece of the text
 	OnEnd    func()            // the answer is complete, only its usage may follow
+
+	begun bool // a token came
+	size  int  // bytes of the pieces
 }
 
 // Token says that the model is at work.
 func (s *Sink) Token() {
+	s.begun = true
 	if s.OnToken != nil {
 		s.OnToken()
 	}
@@ -48,8 +56,18 @@ func (s *Sink) Token() {
 func (s *Sink) Piece(text string) {
 	if text != "" {
 		s.Token()
+		s.size += len(text)
 		s.show(text)
 	}
+}
+
+// cut is what is known of an answer that broke off: providers charge for what they
+// wrote. Nil where nothing came.
+func (s *Sink) cut() *Reply {
+	if !s.begun {
+		return nil
+	}
+	return &Reply{Usage: Usage{Prompt: -1, Completion: s.size / bytesPerToken}}
 }
 
 // End says that whatever still comes is not worth a long wait.
@@ -112,17 +130,21 @@ func (r *Reply) check() error {
 }
 
 func (r *Reply) answer(name, provider string, q *model.Request) model.Answer {
-	a := model.Answer{
-		Text: r.Text, ToolCalls: r.Calls, Model: name, Version: provider + "/" + name, Finish: r.Finish, Tokens: r.tokens(),
-		Usage: contracts.Usage{PromptTokens: r.Usage.Prompt, CompletionTokens: r.Usage.Completion},
+	return model.Answer{
+		Text: r.Text, ToolCalls: r.Calls, Model: name, Version: provider + "/" + name, Finish: r.Finish, Tokens: r.tokens(), Usage: r.used(q),
 	}
-	if a.Usage.PromptTokens < 0 {
-		a.Usage.PromptTokens = estimatePrompt(q)
+}
+
+// used is what the provider says, or an estimate.
+func (r *Reply) used(q *model.Request) contracts.Usage {
+	u := contracts.Usage{PromptTokens: r.Usage.Prompt, CompletionTokens: r.Usage.Completion}
+	if u.PromptTokens < 0 {
+		u.PromptTokens = estimatePrompt(q)
 	}
-	if a.Usage.CompletionTokens < 0 {
-		a.Usage.CompletionTokens = estimateAnswer(r)
+	if u.CompletionTokens < 0 {
+		u.CompletionTokens = estimateAnswer(r)
 	}
-	return a
+	return u
 }
 
 // tokens are those of the text alone; 0 where they are not known.
@@ -139,7 +161,7 @@ func (r *Reply) tokens() int {
 }
 
 // estimate guesses the tokens of a text from its bytes.
-func estimate(text string) int { return len(text) / 3 }
+func estimate(text string) int { return len(text) / bytesPerToken }
 
 func estimatePrompt(r *model.Request) int {
 	sum := estimate(string(r.Params.Tools))

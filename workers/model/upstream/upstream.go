@@ -76,14 +76,15 @@ func (c *Client) Close() error {
 // Keys is the state of the API keys, in their order; none where none is needed.
 func (c *Client) Keys() []model.KeyState { return c.keys.state() }
 
-// Complete asks the provider once. What it streamed before an error stays shown.
+// Complete asks the provider once. What it streamed before an error stays shown,
+// and what is known to be paid for is in the answer's Usage even then.
 func (c *Client) Complete(ctx context.Context, r model.Request) (model.Answer, error) {
 	name := cmp.Or(r.Model, c.opts.Model)
 	call, w := newWatch(ctx, &c.opts)
 	defer w.end()
 	out, err := c.ask(call, w, name, &r)
 	if err != nil {
-		return model.Answer{}, c.failed(ctx, call, name, err)
+		return c.paid(out, &r), c.failed(ctx, call, w, name, err)
 	}
 	return out.answer(name, c.opts.Provider, &r), nil
 }
@@ -139,20 +140,32 @@ func (c *Client) receive(w *watch, res *http.Response, onDelta func(string)) (*R
 	if err == nil {
 		err = out.check()
 	}
-	if err == nil && !s.Streamed {
+	switch {
+	case err == nil && !s.Streamed:
 		s.show(out.Text)
+	case err != nil && out == nil:
+		out = s.cut()
 	}
 	return out, err
 }
 
+// paid is the answer beside an error; out may be nil.
+func (c *Client) paid(out *Reply, r *model.Request) (a model.Answer) {
+	if out != nil {
+		a.Usage = out.used(r)
+	}
+	return a
+}
+
 // failed gives the error of a call that brought no answer. The caller's own
 // end of patience is told apart from the provider's faults.
-func (c *Client) failed(ctx, call context.Context, name string, err error) error {
+func (c *Client) failed(ctx, call context.Context, w *watch, name string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("ask model: %w", ctx.Err())
 	}
 	var slow late
 	if errors.As(context.Cause(call), &slow) {
+		slow.begun = w.begun && slow.what == wholeAnswer
 		err = slow
 	}
 	v := judge(err)

@@ -14,10 +14,13 @@ const lastWords = 2 * time.Second
 // errTooLarge is the error of a read beyond the response limit.
 var errTooLarge = errors.New("the response is over its limit")
 
+const wholeAnswer = "complete answer"
+
 // late is the cause a call is cancelled with when the provider is too slow.
 type late struct {
 	what  string
 	limit time.Duration
+	begun bool // the answer had, and what was late is the whole of it
 }
 
 func (l late) Error() string { return fmt.Sprintf("no %s within %s", l.what, l.limit) }
@@ -37,12 +40,12 @@ func newWatch(ctx context.Context, o *Options) (context.Context, *watch) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watch{opts: o, cancel: cancel}
 	w.first = w.after("first token", o.FirstToken)
-	w.total = w.after("complete answer", o.Total)
+	w.total = w.after(wholeAnswer, o.Total)
 	return ctx, w
 }
 
 func (w *watch) after(what string, d time.Duration) *time.Timer {
-	return time.AfterFunc(d, func() { w.cancel(late{what, d}) })
+	return time.AfterFunc(d, func() { w.cancel(late{what: what, limit: d}) })
 }
 
 // begin ends the wait for the first token; from here on pauses count.

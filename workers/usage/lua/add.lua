@@ -7,10 +7,13 @@ local mark, fields = 'n|' .. ARGV[1], tonumber(ARGV[4])
 local new = tonumber(redis.call('HGET', KEYS[1], mark) or '0') < tonumber(ARGV[2])
 local totals = {}
 for i = 5, 4 + 2 * fields, 2 do
-  local field, total = ARGV[i], 0
+  local field, total = ARGV[i], nil
   if new then
-    total = redis.call('HINCRBY', KEYS[1], field, ARGV[i + 1])
-  else
+    total = redis.pcall('HINCRBY', KEYS[1], field, ARGV[i + 1])
+  end
+  -- An error in between would leave half of a batch, to be added once more. A count
+  -- that is full stays as it is.
+  if type(total) ~= 'number' then
     total = tonumber(redis.call('HGET', KEYS[1], field) or '0')
   end
   if string.sub(field, 1, 2) == 'q|' then totals[#totals + 1] = total end
