@@ -48,9 +48,12 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 		return nil, err
 	}
 	if r.Model != "" {
-		if err := in.mayUse(who, r.Model); err != nil {
-			return nil, err
-		}
+		err = in.mayUse(who, r.Model)
+	} else {
+		err = in.mayUseRouted(who, route, r.Message)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return in.accept(c, who, in.chatDraft(r, route))
 }
