@@ -54,6 +54,16 @@ func TestBudget(t *testing.T) {
 		!strings.Contains(p.Detail, "100 tokens a day") || !strings.Contains(p.Detail, "2026-11-21 00:00 UTC") {
 		t.Errorf("%d, Retry-After %q: %s", res.status, res.header.Get("Retry-After"), res.body)
 	}
+	if res.header.Get("X-Should-Retry") != "" {
+		t.Errorf("%v", res.header)
+	}
+	for _, more := range []string{"", streaming} { // OpenAI's clients would sleep until then
+		res := r.complete(strings.Replace(ask(user("hi"), `"user":"u"`, more), ",}", "}", 1))
+		refused(t, res, 429, "insufficient_quota")
+		if res.header.Get("Retry-After") != "14400" || res.header.Get("X-Should-Retry") != "false" {
+			t.Errorf("%v", res.header)
+		}
+	}
 	if res := r.post(say("hi"), key); res.status != http.StatusOK {
 		t.Errorf("what is answered already costs nothing: %d %s", res.status, res.body)
 	}

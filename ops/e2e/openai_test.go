@@ -167,12 +167,13 @@ func TestOpenAIClientForJavaScript(t *testing.T) {
 	defer cancel()
 	node := exec.CommandContext(ctx, "node", "openai_client.mjs")
 	node.Dir = dir
-	node.Env = append(os.Environ(), "BASE="+a.base, "TOKEN="+a.token, "FEW="+a.few, "ASKED="+strings.TrimSuffix(a.upstream.url, "/v1")+"/asked")
+	node.Env = append(os.Environ(), "BASE="+a.base, "TOKEN="+a.token, "FEW="+a.few,
+		"POOR="+a.mint("-u", "poor", "--budget", "1"), "CALM="+a.mint("-u", "calm", "--rate", "1/1"), "ASKED="+strings.TrimSuffix(a.upstream.url, "/v1")+"/asked")
 	out, err := node.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if steps := strings.Count(string(out), "ok "); steps != 15 {
+	if steps := strings.Count(string(out), "ok "); steps != 17 {
 		t.Errorf("%d steps:\n%s", steps, out)
 	}
 	for _, text := range []string{"endless stream", "endless plain"} {
