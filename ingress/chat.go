@@ -28,7 +28,7 @@ func (in *Ingress) chat(c echo.Context) error {
 func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 	var r contracts.ChatRequest
 	if _, err := bearer(c); err != nil {
-		return nil, in.unauthorized(c, "the Authorization header must be \"Bearer <token>\", once")
+		return nil, in.unauthorized(c, bearerForm)
 	}
 	if err := in.readJSON(c, &r); err != nil {
 		return nil, err
