@@ -112,11 +112,11 @@ func (in *Ingress) answeredBefore(ctx context.Context, a *accepted) (*contracts.
 // stored publishes the message, timed and counted. Stored or not must not depend
 // on the client's patience.
 func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
+	defer cancel()
 	if err := in.afford(ctx, a); err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
-	defer cancel()
 	ctx, end := in.startStore(ctx)
 	began := time.Now()
 	known, err = in.publish.publish(ctx, &a.message, a.repeated)
