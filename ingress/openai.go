@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -34,7 +35,7 @@ func (in *Ingress) completions(c echo.Context) error {
 	r, err := in.exchange(c.Request().Context(), a, a.patience)
 	switch {
 	case err != nil:
-		return err
+		return in.unstored(x, err)
 	case r == nil:
 		return in.unanswered(c, x)
 	}
@@ -172,6 +173,15 @@ func (in *Ingress) unanswered(c echo.Context, x *completion) error {
 		return err
 	}
 	return in.gaveUp(c, x)
+}
+
+// unstored is for a message whose storing failed. Where it is not known whether
+// it did, its client asks again under another id, and nobody reads this one.
+func (in *Ingress) unstored(x *completion, err error) error {
+	if !x.keyed && errors.Is(err, context.DeadlineExceeded) {
+		in.abandon(x.id)
+	}
+	return err
 }
 
 // gaveUp is the reason why a request waits no longer. To try again by itself

@@ -27,7 +27,7 @@ func (in *Ingress) streamCompletion(c echo.Context, a *accepted, x *completion) 
 	}
 	how, err := in.begin(ctx, a)
 	if err != nil {
-		return err
+		return in.unstored(x, err)
 	}
 	return s.follow(w, how)
 }
