@@ -29,6 +29,7 @@ func (in *Ingress) streamCompletion(c echo.Context, a *accepted, x *completion) 
 	if err != nil {
 		return in.unstored(x, err)
 	}
+	x.crowded = how.patience <= 0
 	return s.follow(w, how)
 }
 
