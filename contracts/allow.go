@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ModelNames says which models a caller may name. A name that ends in "*" stands
+// ModelNames says which models a caller may use. A name that ends in "*" stands
 // for all that begin like it. None at all: every model.
 type ModelNames []string
 

@@ -111,7 +111,7 @@ type TokenRequest struct {
 	Days   int      `json:"days"`
 	Scopes []string `json:"scopes"`
 	Rate   string   `json:"rate,omitempty"` // 10/20 or off; empty: what http.rate_limit says
-	// Models that the user may name; a name ending in * stands for all that begin
+	// Models that the user may use; a name ending in * stands for all that begin
 	// so. None: every model.
 	Models ModelNames `json:"models,omitempty"`
 	// Budget is tokens a day; 0: what http.daily_tokens says.

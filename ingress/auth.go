@@ -20,7 +20,7 @@ const (
 func (in *Ingress) authenticate(c echo.Context, bodyToken string) (Identity, error) {
 	token, err := bearer(c)
 	if err != nil {
-		return Identity{}, in.unauthorized(c, err.Error())
+		return Identity{}, in.unauthorized(c, bearerForm)
 	}
 	if token == "" {
 		token = bodyToken
@@ -48,6 +48,8 @@ func (in *Ingress) unauthorized(c echo.Context, why string) error {
 	return fail(contracts.CodeUnauthorized, why)
 }
 
+const bearerForm = "the Authorization header must be \"Bearer <token>\", once"
+
 // bearer reads the Authorization header. No header gives an empty token; any
 // other scheme, or a second header, is an error.
 func bearer(c echo.Context) (string, error) {
@@ -57,7 +59,7 @@ func bearer(c echo.Context) (string, error) {
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	if len(values) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") || strings.TrimSpace(token) == "" {
-		return "", fail(contracts.CodeUnauthorized, "the Authorization header must be \"Bearer <token>\", once")
+		return "", fail(contracts.CodeUnauthorized, bearerForm)
 	}
 	return strings.TrimSpace(token), nil
 }

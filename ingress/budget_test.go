@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,16 @@ func TestBudget(t *testing.T) {
 		!strings.Contains(p.Detail, "100 tokens a day") || !strings.Contains(p.Detail, "2026-11-21 00:00 UTC") {
 		t.Errorf("%d, Retry-After %q: %s", res.status, res.header.Get("Retry-After"), res.body)
 	}
+	if res.header.Get("X-Should-Retry") != "" {
+		t.Errorf("%v", res.header)
+	}
+	for _, more := range []string{"", streaming} { // OpenAI's clients would sleep until then
+		res := r.complete(strings.Replace(ask(user("hi"), `"user":"u"`, more), ",}", "}", 1))
+		refused(t, res, 429, "insufficient_quota")
+		if res.header.Get("Retry-After") != "14400" || res.header.Get("X-Should-Retry") != "false" {
+			t.Errorf("%v", res.header)
+		}
+	}
 	if res := r.post(say("hi"), key); res.status != http.StatusOK {
 		t.Errorf("what is answered already costs nothing: %d %s", res.status, res.body)
 	}
@@ -71,6 +82,29 @@ func TestBudget(t *testing.T) {
 		t.Errorf("without Redis: %d %s", res.status, res.body)
 	}
 	if n := r.stored(); n != 3 {
+		t.Errorf("%d messages stored", n)
+	}
+}
+
+// hasty is a ledger that does not answer who has left.
+type hasty struct{ ledger }
+
+func (h *hasty) Spent(ctx context.Context, caller string) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return h.ledger.Spent(ctx, caller)
+}
+
+// A client that leaves while it is looked up does not get around its budget: a
+// message that is stored is answered, and can be fetched.
+func TestBudgetOfWhoLeft(t *testing.T) {
+	h := &hasty{ledger{spent: map[string]int64{"api:ann": 100}}}
+	r := newRig(t, func(o *ingress.Options) { o.DailyTokens, o.Budget = 100, h })
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	r.in.Handler().ServeHTTP(httptest.NewRecorder(), r.request(ctx, http.MethodPost, "/api/chat", say("hi")))
+	if n := r.stored(); n != 0 {
 		t.Errorf("%d messages stored", n)
 	}
 }

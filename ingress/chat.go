@@ -28,7 +28,7 @@ func (in *Ingress) chat(c echo.Context) error {
 func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 	var r contracts.ChatRequest
 	if _, err := bearer(c); err != nil {
-		return nil, in.unauthorized(c, "the Authorization header must be \"Bearer <token>\", once")
+		return nil, in.unauthorized(c, bearerForm)
 	}
 	if err := in.readJSON(c, &r); err != nil {
 		return nil, err
@@ -48,9 +48,12 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 		return nil, err
 	}
 	if r.Model != "" {
-		if err := in.mayUse(who, r.Model); err != nil {
-			return nil, err
-		}
+		err = in.mayUse(who, r.Model)
+	} else {
+		err = in.mayUseRouted(who, route, r.Message)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return in.accept(c, who, in.chatDraft(r, route))
 }
@@ -109,11 +112,11 @@ func (in *Ingress) answeredBefore(ctx context.Context, a *accepted) (*contracts.
 // stored publishes the message, timed and counted. Stored or not must not depend
 // on the client's patience.
 func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
+	defer cancel()
 	if err := in.afford(ctx, a); err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*in.o.Publish)
-	defer cancel()
 	ctx, end := in.startStore(ctx)
 	began := time.Now()
 	known, err = in.publish.publish(ctx, &a.message, a.repeated)

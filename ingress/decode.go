@@ -18,8 +18,12 @@ import (
 	"moltbot/contracts"
 )
 
-// maxDepth is how deep JSON may be nested.
-const maxDepth = 32
+const (
+	maxDepth = 32 // how deep JSON may be nested
+	// maxTokens is how many names, values and brackets a body may have: three bytes
+	// of a list make a message of over a hundred bytes in memory.
+	maxTokens = 1 << 16
+)
 
 // readJSON reads a request body into v, strictly: one object, no unknown or
 // repeated member, no wrong type, valid UTF-8, nothing behind it. What is wrong
@@ -93,13 +97,16 @@ func checkForm(body []byte, depth int) error {
 	if kind := d.PeekKind(); kind != jsontext.KindBeginObject && kind != jsontext.KindInvalid {
 		return fail(contracts.CodeBadRequest, "the body must be a JSON object")
 	}
-	for {
+	for n := 0; ; n++ {
 		_, err := d.ReadToken()
 		if errors.Is(err, io.EOF) && d.StackDepth() == 0 && d.InputOffset() > 0 {
 			return nil
 		}
 		if err != nil {
 			return fail(contracts.CodeBadRequest, describe(body, err))
+		}
+		if n == maxTokens {
+			return fail(contracts.CodeBadRequest, fmt.Sprintf("more than %d names, values and brackets at byte %d", maxTokens, d.InputOffset()))
 		}
 		if d.StackDepth() > depth {
 			return fail(contracts.CodeBadRequest, fmt.Sprintf("nested deeper than %d levels at byte %d", depth, d.InputOffset()))
@@ -143,8 +150,10 @@ func jsonType(kind string) string {
 		return "a string"
 	case "bool":
 		return "true or false"
-	case "int", "ptr":
+	case "int", "int64", "ptr":
 		return "a whole number"
+	case "float64":
+		return "a number"
 	case "slice":
 		return "a list"
 	case "struct":

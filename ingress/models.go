@@ -30,6 +30,31 @@ func (in *Ingress) mayUse(who Identity, model string) error {
 	return nil
 }
 
+// mayUseRouted is mayUse for a message that names no model: it goes by the table
+// of now. Where it goes from there, by a table that is changed before it runs or
+// to a fall-back, is the operator's choice.
+func (in *Ingress) mayUseRouted(who Identity, route, text string) error {
+	if len(who.Models) == 0 {
+		return nil
+	}
+	if in.o.Models == nil {
+		return fail(contracts.CodeModelUnknown, "this token is for certain models only; name one of them")
+	}
+	router, err := in.router()
+	if err != nil {
+		return err
+	}
+	routed, err := router.Choose("", route, text)
+	if err != nil {
+		return err
+	}
+	if !who.Models.Allow(routed.Name) {
+		return fail(contracts.CodeModelUnknown, fmt.Sprintf(
+			"this message would go to the model %q, which this token may not use; name one that it may", routed.Name))
+	}
+	return nil
+}
+
 func noModel(name string) error {
 	return fail(contracts.CodeModelUnknown, fmt.Sprintf("the model %q does not exist or you do not have access to it", clip(name, 64)))
 }

@@ -64,8 +64,58 @@ func TestExplicitModel(t *testing.T) {
 	if m := await(t, "the message", w.taken); m.Model != "fast" || m.Prompt != "" || m.Flags != 0 {
 		t.Errorf("%+v", m)
 	}
-	if res := r.post(say("hi"), "Authorization: Bearer "+poor); res.status != 200 { // the default is for all
+}
+
+// A token that is limited to models does not reach others by naming none.
+func TestRoutedModel(t *testing.T) {
+	router, err := contracts.NewRouter(contracts.ModelTable{
+		Default: "slow", Models: map[string]contracts.ModelEntry{
+			"fast": {Provider: "acme", Model: "acme-1", Fallback: []string{"slow"}}, "slow": {Provider: "acme", Model: "acme-2"},
+		},
+		Routes: []contracts.ModelRoute{{Pattern: "^/slow/", Model: "slow"}, {Pattern: "^/zh/", Model: "fast"}},
+	}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, with := withModels(t)
+	table.router = router
+	r := newRig(t, with)
+	w := r.work(answered)
+	few := "Authorization: Bearer " + poor
+	for name, c := range map[string]struct{ path, text string }{
+		"the default":              {"/api/chat", "hi"},
+		"by its path":              {"/api/chat/slow/x", "hi"},
+		"by its path, not text":    {"/api/chat/slow/x", "/zh/ hi"},
+		"by its text":              {"/api/chat", "/slow/ hi"},
+		"nothing behind the route": {"/api/chat", "/zh/"},
+		"unknown route":            {"/api/chat/en/", "hi"},
+	} {
+		p := problem(t, r.call("POST", c.path, say(c.text), few), contracts.CodeModelUnknown)
+		if !strings.Contains(p.Detail, `"slow"`) {
+			t.Errorf("%s: %s", name, p.Detail)
+		}
+	}
+	problem(t, r.call("POST", "/api/chat", say("hi", `"stream":true`), few), contracts.CodeModelUnknown)
+	if n := r.stored(); n != 0 {
+		t.Errorf("%d messages got in", n)
+	}
+	for path, text := range map[string]string{"/api/chat/zh/x": "hi", "/api/chat": "/zh/ hi"} {
+		if res := r.call("POST", path, say(text), few); res.status != 200 {
+			t.Errorf("%s, %s: %d %s", path, text, res.status, res.body)
+		}
+		if m := await(t, "the message", w.taken); m.Model != "" {
+			t.Errorf("%+v", m)
+		}
+	}
+	if res := r.post(say("hi")); res.status != 200 { // a token without a limit
 		t.Errorf("%d %s", res.status, res.body)
+	}
+	table.router = nil
+	problem(t, r.post(say("hi"), few), contracts.CodeQueueDown)
+	for _, res := range []response{r.complete(`{"messages":[`+user("hi")+`]}`, few), r.complete(`{"model":"","messages":[`+user("hi")+`]}`, few)} {
+		if f := refused(t, res, 400, ""); f.Param == nil || *f.Param != "model" { // there a model must be named
+			t.Errorf("%+v", f)
+		}
 	}
 }
 

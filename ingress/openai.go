@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -34,8 +35,9 @@ func (in *Ingress) completions(c echo.Context) error {
 	r, err := in.exchange(c.Request().Context(), a, a.patience)
 	switch {
 	case err != nil:
-		return err
+		return in.unstored(x, err)
 	case r == nil:
+		x.crowded = a.patience <= 0
 		return in.unanswered(c, x)
 	}
 	return in.complete(c, x, r)
@@ -70,9 +72,7 @@ func (in *Ingress) admitCompletion(c echo.Context) (*accepted, *completion, erro
 		return nil, nil, err
 	}
 	if in.patience(in.o.OpenAICap, in.o.OpenAICap) == 0 {
-		return nil, nil, &contracts.Error{
-			Code: contracts.CodeQueueFull, RetryAfter: full, Message: "too many requests wait for an answer; try again after Retry-After",
-		}
+		return nil, nil, crowd()
 	}
 	d.body, d.patience = in.completionDigest(c, body, d.message.SessionID), in.o.OpenAICap
 	if r.Stream {
@@ -174,9 +174,21 @@ func (in *Ingress) unanswered(c echo.Context, x *completion) error {
 	return in.gaveUp(c, x)
 }
 
+// unstored is for a message whose storing failed. Where it is not known whether
+// it did, its client asks again under another id, and nobody reads this one.
+func (in *Ingress) unstored(x *completion, err error) error {
+	if !x.keyed && errors.Is(err, context.DeadlineExceeded) {
+		in.abandon(x.id)
+	}
+	return err
+}
+
 // gaveUp is the reason why a request waits no longer. To try again by itself
 // makes sense for a client where the server stops, or where it waits on.
 func (in *Ingress) gaveUp(c echo.Context, x *completion) error {
+	if x.crowded {
+		return crowd()
+	}
 	select {
 	case <-in.draining:
 		return &contracts.Error{Code: contracts.CodeStopping, RetryAfter: full, Message: "this server is stopping; try again after Retry-After"}
@@ -186,6 +198,12 @@ func (in *Ingress) gaveUp(c echo.Context, x *completion) error {
 		c.Response().Header().Set(retryHeader, "false")
 	}
 	return fail(contracts.CodeModelTimeout, "the answer took longer than this server lets a request wait")
+}
+
+func crowd() error {
+	return &contracts.Error{
+		Code: contracts.CodeQueueFull, RetryAfter: full, Message: "too many requests wait for an answer; try again after Retry-After",
+	}
 }
 
 // writeSlack is what a connection may need beside the time that a request waits.

@@ -51,7 +51,24 @@ const (
 )
 
 // dataImage is the beginning of an image that is in the request itself.
-var dataImage = regexp.MustCompile(`^data:image/(?:png|jpeg|jpg|gif|webp);base64,[A-Za-z0-9+/]`)
+var dataImage = regexp.MustCompile(`^data:image/(?:png|jpeg|jpg|gif|webp);base64,`)
+
+// isBase64 reports whether s is of nothing but base64's letters, with what may
+// stand behind them. A provider would refuse anything else later, as our mistake.
+func isBase64(s string) bool {
+	letters := strings.TrimRight(s, "=")
+	if letters == "" || len(s)-len(letters) > 2 {
+		return false
+	}
+	for i := range len(letters) {
+		switch c := letters[i]; {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/':
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // thread reads messages in order and knows which calls of tools are not answered yet.
 type thread struct {
@@ -233,14 +250,22 @@ func part(p *completionPart, at string) (contracts.PromptPart, error) {
 		default:
 			return contracts.PromptPart{}, misfitting(at+".image_url.detail", "detail must be auto, low or high")
 		}
-		return contracts.PromptPart{Image: p.ImageURL.URL, Detail: p.ImageURL.Detail}, nil
+		return contracts.PromptPart{Image: properType(p.ImageURL.URL), Detail: p.ImageURL.Detail}, nil
 	}
 	return contracts.PromptPart{}, misfitting(at+".type", "a part must be text or image_url; audio and files are not supported")
 }
 
+// properType gives an image the media type that providers know it by.
+func properType(address string) string {
+	if data, found := strings.CutPrefix(address, "data:image/jpg;"); found {
+		return "data:image/jpeg;" + data
+	}
+	return address
+}
+
 func isImage(address string) bool {
 	if strings.HasPrefix(address, "data:") {
-		return dataImage.MatchString(address)
+		return isBase64(strings.TrimPrefix(address, dataImage.FindString(address)))
 	}
 	if len(address) > maxURL {
 		return false

@@ -15,6 +15,8 @@ type completion struct {
 	keyed  bool   // it can be repeated
 	stream bool
 	usage  bool // a stream ends with what it cost
+	// crowded says that others came in between, and nobody more may wait.
+	crowded bool
 }
 
 type completionReply struct {

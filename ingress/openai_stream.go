@@ -27,8 +27,9 @@ func (in *Ingress) streamCompletion(c echo.Context, a *accepted, x *completion) 
 	}
 	how, err := in.begin(ctx, a)
 	if err != nil {
-		return err
+		return in.unstored(x, err)
 	}
+	x.crowded = how.patience <= 0
 	return s.follow(w, how)
 }
 

@@ -205,6 +205,10 @@ func TestCompletionParts(t *testing.T) {
 	if m := await(t, "the message", w.taken); m.Text != "[image]" {
 		t.Errorf("text of an image: %q", m.Text)
 	}
+	r.complete(ask(`{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/jpg;base64,/9j/"}}]}`))
+	if m := await(t, "the message", w.taken); m.Prompt != `[{"role":"user","parts":[{"image":"data:image/jpeg;base64,/9j/"}]}]` {
+		t.Errorf("a JPEG by its other name: %s", m.Prompt)
+	}
 	r.complete(ask(`{"role":"user","content":[{"type":"text","text":"a<b>&"},{"type":"text","text":"c"}]}`))
 	if m := await(t, "the message", w.taken); m.Prompt != `[{"role":"user","text":"a<b>&\nc"}]` {
 		t.Errorf("prompt %s", m.Prompt)

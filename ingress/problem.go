@@ -45,6 +45,9 @@ func (in *Ingress) problem(err error, c echo.Context) {
 	body := any(problemOf(c, e))
 	if isOpenAI(c) {
 		body = openAIError(err, e)
+		if e.Code == contracts.CodeBudget {
+			h.Set(retryHeader, "false") // its clients would sleep until midnight, and then ask
+		}
 	} else {
 		h.Set(echo.HeaderContentType, contracts.ProblemType)
 	}

@@ -18,6 +18,9 @@ type events struct {
 	buf    bytes.Buffer
 }
 
+// keptBuffer is the most that a stream holds while it waits for its next event.
+const keptBuffer = 8 << 10
+
 // stream begins a stream of events: from here on an error is an event, too.
 func (in *Ingress) stream(c echo.Context) (*events, error) {
 	h := c.Response().Header()
@@ -64,7 +67,11 @@ func (e *events) end() error {
 	if err := e.c.SetWriteDeadline(time.Now().Add(e.within)); err != nil {
 		return err
 	}
-	if _, err := e.w.Write(e.buf.Bytes()); err != nil {
+	_, err := e.w.Write(e.buf.Bytes())
+	if e.buf.Cap() > keptBuffer {
+		e.buf = bytes.Buffer{}
+	}
+	if err != nil {
 		return err
 	}
 	return e.c.Flush()

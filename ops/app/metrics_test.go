@@ -101,7 +101,7 @@ func traffic(t *testing.T, a *App) (token string) {
 	t.Helper()
 	token, err := a.Token(canary+"-user", 1, "chat")
 	must(t, err)
-	good := map[string]any{"message": "hello " + canary, "session_id": canary, "model": "demo"}
+	good := map[string]any{"message": "hello " + canary, "session_id": canary, "model": "demo/" + canary}
 	status, body := ask(t, a, token, good, "Idempotency-Key", canary)
 	equal(t, "status", status, http.StatusOK)
 	var reply contracts.ChatReply

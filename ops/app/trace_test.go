@@ -125,7 +125,7 @@ func traceToTheModel(t *testing.T, lookup func(string) (string, error)) {
 	const trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	token, err := a.Token(canary+"-user", 1, "chat")
 	must(t, err)
-	body := map[string]any{"message": "hello " + canary, "session_id": canary, "model": "demo"}
+	body := map[string]any{"message": "hello " + canary, "session_id": canary, "model": "demo/" + canary}
 	status, _ := ask(t, a, token, body, "traceparent", "00-"+trace+"-"+span+"-01", "tracestate", "vendor="+canary, "baggage", "b="+canary)
 	equal(t, "status", status, http.StatusOK)
 	status, answer := ask(t, a, token, map[string]any{"message": "again"}, "traceparent", "00-"+strings.ToUpper(trace)+"-x")

@@ -1,11 +1,12 @@
 // What a program with the official client of OpenAI's API expects. The upstream
 // behind moltbot follows a script, see openai_test.go. Started by
-// TestOpenAIClientForJavaScript with BASE, TOKEN, FEW (a token for one model), and
-// ASKED, which tells how often the upstream was asked a text.
+// TestOpenAIClientForJavaScript with BASE, TOKEN, FEW (a token for one model), POOR
+// (for a token of the model a day), CALM (for a request a second), and ASKED, which
+// tells how often the upstream was asked a text.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 
-const { BASE, TOKEN, FEW, ASKED } = process.env;
+const { BASE, TOKEN, FEW, POOR, CALM, ASKED } = process.env;
 const model = "scripted";
 const options = { baseURL: `${BASE}/v1`, apiKey: TOKEN, timeout: 30_000 };
 const client = new OpenAI(options);
@@ -166,6 +167,30 @@ await step("an upstream that refuses", async () => {
       return true;
     });
   }
+});
+
+// Without x-should-retry the client obeys Retry-After and tries again.
+await step("a rate that is exceeded", async () => {
+  const calm = new OpenAI({ ...options, apiKey: CALM });
+  for (const _ of [1, 2]) assert.equal((await calm.models.retrieve(model)).id, model);
+  await assert.rejects(calm.models.retrieve(model, { maxRetries: 0 }), OpenAI.RateLimitError);
+});
+
+// Retry-After is midnight: a client that obeyed it would hang until then.
+await step("a budget that is used up", async () => {
+  const poor = new OpenAI({ ...options, apiKey: POOR });
+  const spent = assert.rejects(
+    async () => {
+      for (let i = 0; ; i++) await poor.chat.completions.create({ model, messages: say(`spend ${i}`), stream: i % 2 === 1 });
+    },
+    (e) => {
+      assert.ok(e instanceof OpenAI.RateLimitError);
+      assert.deepEqual([e.status, e.code, e.type], [429, "insufficient_quota", "insufficient_quota"]);
+      assert.equal(e.headers.get("x-should-retry"), "false");
+      return true;
+    },
+  );
+  await Promise.race([spent, new Promise((_, late) => setTimeout(late, 20_000, new Error("it waits")).unref())]);
 });
 
 await step("a stream that breaks off", async () => {

@@ -24,7 +24,7 @@ type tokenCmd struct {
 	User    string   `short:"u" required:"" placeholder:"USER" help:"Whom it speaks for."`
 	Scope   []string `default:"chat" help:"chat, admin, or both with a comma between."`
 	Rate    string   `placeholder:"10/20|off" help:"Requests per second and burst of this user, instead of http.rate_limit."`
-	Models  []string `placeholder:"NAME,..." help:"Models this user may name; a name ending in * stands for all that begin so. Default: every model."`
+	Models  []string `placeholder:"NAME,..." help:"Models this user may use; a name ending in * stands for all that begin so. Default: every model."`
 	Budget  int64    `placeholder:"TOKENS" help:"Tokens of models a day of this user, instead of http.daily_tokens."`
 	DataDir string   `name:"data-dir" placeholder:"DIR" help:"Data directory whose keys sign it."`
 	JSON    bool     `help:"Print JSON."`

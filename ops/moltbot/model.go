@@ -122,10 +122,20 @@ func (m modelFlags) change(ctx context.Context, c *cli, out *console, method, pa
 	} else {
 		_, err = fmt.Fprintf(out.out, "default %s; %d of %d workers at revision %d\n", r.Default, r.Applied, r.Workers, r.Revision)
 	}
-	if err == nil && len(r.Behind) > 0 {
-		err = fmt.Errorf("the change is stored, but not followed by: %s", strings.Join(r.Behind, "; "))
+	if err == nil {
+		err = notFollowed(r)
 	}
 	return err
+}
+
+func notFollowed(r contracts.ModelReply) error {
+	switch {
+	case len(r.Behind) > 0:
+		return fmt.Errorf("the change is stored, but not followed by: %s", strings.Join(r.Behind, "; "))
+	case r.Applied < r.Workers:
+		return errors.New("the change is stored, but who follows could not be found out in time; see \"moltbot model list\"")
+	}
+	return nil
 }
 
 func changeModels(ctx context.Context, conf config.Config, method, path string, ask any) (r contracts.ModelReply, err error) {

@@ -23,6 +23,20 @@ func TestParseRoutes(t *testing.T) {
 	}
 }
 
+// A change that is not known to hold everywhere is no success.
+func TestNotFollowed(t *testing.T) {
+	for want, r := range map[string]contracts.ModelReply{
+		"":                          {Applied: 2, Workers: 2},
+		"not followed by: w1; w2":   {Applied: 1, Workers: 3, Behind: []string{"w1", "w2"}},
+		"who follows could not be ": {Workers: 2},
+	} {
+		err := notFollowed(r)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
+
 const twoModels = `models:
   fast: {provider: demo, model: small, input_price: 0.5, output_price: 1.5, max_concurrent: 9}
   slow: {provider: demo, model: large, fallback: [fast]}

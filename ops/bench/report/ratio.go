@@ -3,7 +3,7 @@ package report
 // Ratio relates two summaries of one bench: machines and neighbors change, and
 // what ran in turns on the same machine is comparable.
 type Ratio struct {
-	Name       string  `json:"name"` // "chat/floor" | "fsync/os"
+	Name       string  `json:"name"` // "chat/floor" | "cache/chat" | "openai/chat" | "fsync/os"
 	Scenario   string  `json:"scenario"`
 	Durability string  `json:"durability"`
 	Callers    int     `json:"callers"`
@@ -37,6 +37,10 @@ func ratios(all []Summary) []Ratio {
 		base.Scenario = "floor"
 		if f, found := find(all, base); found && s.Scenario != "floor" && s.Scenario != "health" && f.PerSecond > 0 {
 			out = append(out, ratio(s.Scenario+"/floor", s, f))
+		}
+		base.Scenario = "chat"
+		if c, found := find(all, base); found && (s.Scenario == "cache" || s.Scenario == "openai") && c.PerSecond > 0 {
+			out = append(out, ratio(s.Scenario+"/chat", s, c))
 		}
 		base = s.Key
 		base.Durability = "os"

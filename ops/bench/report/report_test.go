@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,25 @@ func TestRatios(t *testing.T) {
 	}
 	if r.Failed() != 5 {
 		t.Errorf("%d failed", r.Failed())
+	}
+}
+
+// What is chat with a difference is compared with chat as well.
+func TestRatiosToChat(t *testing.T) {
+	openLoop := rowOf("cache", "os", 1, 500)
+	openLoop.Loop = open
+	r := &Report{Rows: []Row{
+		rowOf("chat", "os", 1, 400), rowOf("cache", "os", 1, 1000), rowOf("openai", "os", 1, 300), rowOf("health", "os", 1, 9000),
+		rowOf("openai", "fsync", 1, 100), openLoop,
+	}}
+	r.Finish()
+	got := map[string]float64{}
+	for _, x := range r.Ratios {
+		got[x.Name+" "+x.Durability] = x.PerSecond
+	}
+	want := map[string]float64{"cache/chat os": 2.5, "openai/chat os": 0.75, "fsync/os fsync": 1.0 / 3}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
