@@ -80,16 +80,20 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 		return mailbox.Outcome{}, err
 	}
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
-		Bool("apology", answer.Apology).Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
+		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
 	return t.outcome(task, m, answered{answer, choice.Table, ended}, turns)
 }
 
-// costs adds what an answer cost. A cached one says what the original used.
+// costs adds what an answer cost, and whether it is none of a model's. A cached
+// one says what the original used.
 func costs(e *zerolog.Event, a *model.Answer) *zerolog.Event {
 	e.Int("prompt_tokens", a.Usage.PromptTokens).Int("completion_tokens", a.Usage.CompletionTokens).Bool("cached", a.Cached)
 	if a.Cost > 0 {
 		e.Float64("cost", a.Cost)
+	}
+	if a.Apology {
+		e.Bool("apology", true)
 	}
 	if a.FirstToken > 0 {
 		e.Int64("first_token_ms", a.FirstToken.Milliseconds())

@@ -138,7 +138,8 @@ func (r *readers) fault(kind string) {
 func (r *readers) read(ctx context.Context, i int) {
 	r.live.InFlight.Add(1)
 	defer r.live.InFlight.Add(-1)
-	body := fmt.Sprintf(`{"message":"say many words","stream":true,"session_id":"stream-%d"}`, i)
+	// Each asks something else: for the same, the model would be called once.
+	body := fmt.Sprintf(`{"message":"say many words, for the %dth time","stream":true,"session_id":"stream-%d"}`, i, i)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, strings.NewReader(body))
 	if err != nil {
 		r.fault(faultStatus)

@@ -102,7 +102,7 @@ func (o Only) Choose(m contracts.Message) (Choice, error) {
 }
 
 // estimate guesses the tokens of a text from its bytes.
-func estimate(text string) int { return len(text) / 3 }
+func estimate(text string) int { return (len(text) + 2) / 3 }
 
 func estimatePrompt(messages []Message) int {
 	sum := 0
