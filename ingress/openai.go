@@ -124,6 +124,8 @@ func (r *completionRequest) draft(sessions []string) (*draft, error) {
 		m.Text = clip(text, maxUnkeptText)
 	case len(sessions) > 1 || !sessionForm.MatchString(sessions[0]):
 		return nil, misfitting("", "%s must be 1 to 64 of A-Z a-z 0-9 _ -, once", sessionHeader)
+	case text == "":
+		return nil, misfitting("messages", "with %s there must be a message of the role user", sessionHeader)
 	default:
 		m.SessionID = sessions[0]
 	}

@@ -55,8 +55,7 @@ func TestBadCompletions(t *testing.T) {
 		"detail":           {ask(`{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/i","detail":"huge"}}]}`), "messages[0].content[0].image_url.detail"},
 		"image of system":  {ask(`{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x/i"}}]},` + user("x")), "messages[0].content"},
 		"long name":        {ask(`{"role":"user","content":"x","name":"` + strings.Repeat("n", 65) + `"}`), "messages[0].name"},
-		"assistant last":   {ask(user("x") + `,{"role":"assistant","content":"y"}`), "messages[1].role"},
-		"system alone":     {ask(`{"role":"system","content":"x"}`), "messages[0].role"},
+		"assistant alone":  {ask(`{"role":"assistant","content":"y"}`), "messages"},
 		"call unanswered":  {ask(calls(call)), "messages"},
 		"call, then user":  {ask(calls(call) + "," + user("y")), "messages[2].role"},
 		"call of a kind":   {ask(calls(`{"id":"c","type":"custom","custom":{}}`)), "messages[1].tool_calls[0].type"},
@@ -114,13 +113,16 @@ func TestOddCompletions(t *testing.T) {
 	for name, body := range map[string]string{
 		"nulls": ask(`{"role":"user","content":"x","name":null,"tool_calls":null,"tool_call_id":null}`, `"temperature":null`, `"stop":null`, `"tools":null`,
 			`"tool_choice":null`, `"response_format":null`, `"n":null`, `"stream":null`, `"stream_options":null`, `"functions":null`, `"seed":null`, `"reasoning_effort":null`),
-		"others":      ask(user("x"), `"user":"u"`, `"logit_bias":{}`, `"logprobs":false`, `"store":true`, `"metadata":{"a":"b"}`, `"modalities":["text"]`, `"service_tier":"auto"`),
-		"all choices": ask(user("x"), `"temperature":2`, `"top_p":1`, `"max_tokens":5`, `"max_completion_tokens":7`, `"stop":["a"]`, `"seed":-5`, `"presence_penalty":-2`, `"frequency_penalty":2`, `"reasoning_effort":"low"`, `"response_format":{"type":"json_object"}`, `"n":1`),
-		"no tools":    ask(user("x"), `"tools":[]`, `"tool_choice":"auto"`, `"parallel_tool_calls":true`),
-		"echoed":      ask(user("x") + `,{"role":"assistant","content":"y","refusal":null,"annotations":[],"audio":null},` + user("z")),
-		"last system": ask(`{"role":"system","content":null},` + user("x")),
-		"many":        ask(strings.Repeat(user("x")+",", 1023) + user("y")),
-		"any model":   strings.Replace(ask(user("x")), `"fast"`, `"any/vendor/model"`, 1),
+		"others":         ask(user("x"), `"user":"u"`, `"logit_bias":{}`, `"logprobs":false`, `"store":true`, `"metadata":{"a":"b"}`, `"modalities":["text"]`, `"service_tier":"auto"`),
+		"all choices":    ask(user("x"), `"temperature":2`, `"top_p":1`, `"max_tokens":5`, `"max_completion_tokens":7`, `"stop":["a"]`, `"seed":-5`, `"presence_penalty":-2`, `"frequency_penalty":2`, `"reasoning_effort":"low"`, `"response_format":{"type":"json_object"}`, `"n":1`),
+		"no tools":       ask(user("x"), `"tools":[]`, `"tool_choice":"auto"`, `"parallel_tool_calls":true`),
+		"echoed":         ask(user("x") + `,{"role":"assistant","content":"y","refusal":null,"annotations":[],"audio":null},` + user("z")),
+		"no system":      ask(`{"role":"system","content":null},` + user("x")),
+		"system alone":   ask(`{"role":"system","content":"x"}`),
+		"system last":    ask(user("x") + `,{"role":"developer","content":"in French"}`),
+		"assistant last": ask(user("x") + `,{"role":"assistant","content":"y"}`),
+		"many":           ask(strings.Repeat(user("x")+",", 1023) + user("y")),
+		"any model":      strings.Replace(ask(user("x")), `"fast"`, `"any/vendor/model"`, 1),
 	} {
 		if res := r.complete(body); res.status != 200 {
 			t.Errorf("%s: %d %.300s", name, res.status, res.body)

@@ -74,7 +74,7 @@ func isBase64(s string) bool {
 type thread struct {
 	messages []contracts.PromptMessage
 	lastUser string
-	users    int
+	asking   int // messages that an answer can be given to
 	pending  map[string]bool
 }
 
@@ -90,14 +90,11 @@ func (r *completionRequest) prompt() ([]contracts.PromptMessage, string, error) 
 			return nil, "", err
 		}
 	}
-	last := t.messages[len(t.messages)-1].Role
-	switch {
-	case len(t.pending) > 0:
+	if len(t.pending) > 0 {
 		return nil, "", misfitting("messages", "an assistant message with tool_calls must be followed by a tool message for each tool_call_id")
-	case last != contracts.RoleUser && last != contracts.RoleTool:
-		return nil, "", misfitting(fmt.Sprintf("messages[%d].role", len(r.Messages)-1), "the last message must be of the role user or tool")
-	case t.users == 0:
-		return nil, "", misfitting("messages", "there must be a message of the role user")
+	}
+	if t.asking == 0 {
+		return nil, "", misfitting("messages", "there must be a message of the role user, system or developer")
 	}
 	return t.messages, t.lastUser, nil
 }
@@ -122,6 +119,7 @@ func (t *thread) add(m *completionMessage, at string) error {
 		err = t.user(&out, parts, at)
 	case "system", "developer":
 		out.Role = contracts.RoleSystem
+		t.asking++
 		err = plain(&out, parts, at)
 	case "assistant":
 		err = t.assistant(&out, m, parts, at)
@@ -143,7 +141,7 @@ func (t *thread) user(out *contracts.PromptMessage, parts []contracts.PromptPart
 			out.Parts = parts
 		}
 	}
-	t.users++
+	t.asking++
 	t.lastUser = text
 	if out.Parts == nil {
 		out.Text = text

@@ -150,6 +150,7 @@ func TestCompletionSessions(t *testing.T) {
 		t.Error("another caller is in the same session")
 	}
 	refused(t, r.complete(ask(user("hi")), "X-Session-Id: a b"), 400, "")
+	refused(t, r.complete(ask(`{"role":"system","content":"be brief"}`), "X-Session-Id: mine"), 400, "") // nothing that a turn could keep
 	r.complete(ask(user("hi"), `"cache":false`))
 	if m := taken(); !m.Flags.Has(contracts.FlagFresh) {
 		t.Errorf("cache false: %v", m.Flags)
