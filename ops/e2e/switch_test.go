@@ -231,6 +231,9 @@ func (s *switching) whenImported(model string) (r contracts.ModelReply) {
 	eventually(s.t, 5*time.Second, "the file is imported", func() bool {
 		var m contracts.AdminModel
 		s.admin(http.MethodGet, "/admin/model", nil, &m)
+		if m.Table == nil {
+			return false
+		}
 		r = contracts.ModelReply{Revision: m.Revision, Default: m.Table.Default, Workers: len(m.Workers)}
 		for _, w := range m.Workers {
 			if w.Follows(m.Revision) {
