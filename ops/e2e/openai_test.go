@@ -222,8 +222,9 @@ func TestOpenAIClientForGo(t *testing.T) {
 	a := startAlone(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	compared := &http.Client{Transport: describe(t, http.DefaultTransport)}
 	connect := func(token string) openai.Client {
-		return openai.NewClient(option.WithBaseURL(a.base+"/v1"), option.WithAPIKey(token))
+		return openai.NewClient(option.WithBaseURL(a.base+"/v1"), option.WithAPIKey(token), option.WithHTTPClient(compared))
 	}
 	c := connect(a.token)
 	ask := func(text string) openai.ChatCompletionNewParams {

@@ -30,7 +30,7 @@ func (y *system) readAlong(base, method, path, body string, header ...string) ch
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := describe(y.t, http.DefaultTransport).RoundTrip(req)
 	if err != nil {
 		y.t.Fatal(err)
 	}

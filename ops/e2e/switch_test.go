@@ -163,6 +163,7 @@ type switching struct {
 	data string // directory by which commands find the admin API, also while the file is broken
 	url  string
 	key  string
+	http *http.Client // of the admin API
 }
 
 func (s *switching) admin(method, path string, body any, into any) int {
@@ -177,7 +178,7 @@ func (s *switching) admin(method, path string, body any, into any) int {
 	}
 	req.Header.Set("Authorization", "Bearer "+s.key)
 	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := s.http.Do(req)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -289,6 +290,7 @@ func TestHotSwitchUnderLoad(t *testing.T) {
 	}
 	y := build(t, shape{workers: 2, settings: fmt.Sprintf("model: {file: %q}\n", file)})
 	s := &switching{t: t, y: y, file: file, ups: ups, past: past, data: filepath.Join(y.dir, "data")}
+	s.http = &http.Client{Transport: describe(t, http.DefaultTransport)}
 	var access struct{ URL, Token string }
 	b, err := os.ReadFile(filepath.Join(s.data, "admin.json"))
 	if err == nil {
