@@ -34,19 +34,12 @@ type wire struct {
 
 func open(l upstream.Link) upstream.Wire {
 	w := &wire{opts: l.Options}
-	settings := []option.RequestOption{
-		option.WithBaseURL(l.Base), option.WithHTTPClient(l.Doer),
-		option.WithMaxRetries(0), option.WithMiddleware(w.refuse),
+	// Made this way and not by its constructor it reads nothing from the environment.
+	w.service = sdk.Client{Options: []option.RequestOption{
+		option.WithBaseURL(l.Base), option.WithHTTPClient(l.Doer), option.WithMaxRetries(0),
 		// Left to itself the SDK asks the environment whether to make spans, with content.
 		option.WithOpenTelemetryTraces(false),
-	}
-	for name, values := range l.Query {
-		for _, value := range values {
-			settings = append(settings, option.WithQueryAdd(name, value))
-		}
-	}
-	// Made this way and not by its constructor it reads nothing from the environment.
-	w.service = sdk.Client{Options: settings}
+	}}
 	return w
 }
 
@@ -61,16 +54,6 @@ func (w *wire) Post(ctx context.Context, key string, body []byte) (*http.Respons
 		err = w.service.Post(ctx, "messages", body, nil, as, option.WithAPIKey(key))
 	}
 	return res, err
-}
-
-// refuse takes over what is not 2xx before the SDK does: the SDK would read
-// such a body without a bound.
-func (w *wire) refuse(req *http.Request, next option.MiddlewareNext) (*http.Response, error) {
-	res, err := next(req)
-	if err != nil || res.StatusCode/100 == 2 {
-		return res, err
-	}
-	return nil, upstream.ReadRefusal(res, w.opts.Now())
 }
 
 var _ upstream.Wire = (*wire)(nil)

@@ -44,9 +44,8 @@ const (
 	aboutModel         // the model is not known, or not for this key
 )
 
-// ReadRefusal reads what is not 2xx, in place of an SDK that would read it
-// without a bound.
-func ReadRefusal(res *http.Response, now time.Time) Refusal {
+// readRefusal reads what is not 2xx.
+func readRefusal(res *http.Response, now time.Time) Refusal {
 	defer res.Body.Close()
 	// A body that cannot be read does not change what the status says.
 	b, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal))

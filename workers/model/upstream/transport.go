@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -41,13 +42,25 @@ func newTransport(o Options) http.RoundTripper {
 // for (cookies, redirects, time-outs of its own) and what every waiting call
 // would hold of it. A redirect is an answer like any other: to follow it would
 // carry the prompt, and to the same host the key, to wherever the answer says.
-type Doer struct{ http.RoundTripper }
+type Doer struct {
+	http.RoundTripper
+	query string // of the endpoint, added to each request; may be empty
+	now   func() time.Time
+}
 
-// Do gives every failure as a *url.Error, which tells it from an unusable answer.
+// Do gives what is not 2xx as a Refusal, before an SDK reads such a body without
+// a bound and loses the status if it is no JSON. Every other failure is a
+// *url.Error, which tells it from an unusable answer.
 func (o Doer) Do(req *http.Request) (*http.Response, error) {
+	if o.query != "" {
+		req.URL.RawQuery = strings.Trim(req.URL.RawQuery+"&"+o.query, "&")
+	}
 	res, err := o.RoundTrip(req)
 	if err != nil {
 		return nil, &url.Error{Op: req.Method, Err: err} // its address may hold a secret
+	}
+	if res.StatusCode/100 != 2 {
+		return nil, readRefusal(res, o.now())
 	}
 	return res, nil
 }

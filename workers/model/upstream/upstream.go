@@ -20,7 +20,7 @@ import (
 type Wire interface {
 	// Encode gives the body of a request to the model called name.
 	Encode(name string, r *model.Request) ([]byte, error)
-	// Post sends a body once. A status other than 2xx comes back as Refusal.
+	// Post sends a body once, through the link's Doer.
 	Post(ctx context.Context, key string, body []byte) (*http.Response, error)
 	// Read decodes a good answer.
 	Read(res *http.Response, s *Sink) (*Reply, error)
@@ -42,7 +42,6 @@ type Protocol struct {
 type Link struct {
 	Base    string // ends in /
 	Home    bool   // it is the provider's own endpoint
-	Query   map[string][]string
 	Doer    Doer
 	Options *Options
 }
@@ -62,8 +61,8 @@ func New(o Options, p Protocol) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model options: %w", err)
 	}
-	c := &Client{opts: o, keys: newRing(&o), secret: newRedactor(o.Keys), doer: Doer{o.Transport}}
-	c.wire = p.Open(Link{Base: at.base, Home: at.home, Query: at.query, Doer: c.doer, Options: &c.opts})
+	c := &Client{opts: o, keys: newRing(&o), secret: newRedactor(o.Keys), doer: Doer{o.Transport, at.query.Encode(), o.Now}}
+	c.wire = p.Open(Link{Base: at.base, Home: at.home, Doer: c.doer, Options: &c.opts})
 	return c, nil
 }
 
