@@ -208,3 +208,21 @@ func FuzzDecodeCachedAnswer(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeSummary(f *testing.F) {
+	f.Add(EncodeSummary(aSummary))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := DecodeSummary(b); err == nil && b[0] == Version && !bytes.Equal(EncodeSummary(s), b) {
+			t.Errorf("%q reads as %+v", b, s)
+		}
+	})
+}
+
+func FuzzDecodeAbout(f *testing.F) {
+	f.Add(EncodeAbout(anAbout))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if a, err := DecodeAbout(b); err == nil && b[0] == Version && !bytes.Equal(EncodeAbout(a), b) {
+			t.Errorf("%q reads as %+v", b, a)
+		}
+	})
+}

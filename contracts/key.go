@@ -10,8 +10,8 @@ func KeySession(conversation string) string { return "session:" + tag(conversati
 func KeySummary(conversation string) string { return "summary:" + tag(conversation) }
 
 // KeyBox is the hash of a conversation's order: fence, holder, last, want,
-// epoch, stop, created, and the attempts of unfinished messages. It survives
-// a reset of the session.
+// epoch, stop, created, the attempts of unfinished messages, and the note that
+// the last message left for the next. It survives a reset of the session.
 func KeyBox(conversation string) string { return "box:" + tag(conversation) }
 
 // KeyLease holds the token of the worker that has the conversation, or LeaseHeld.
@@ -33,13 +33,20 @@ func KeyIdempotency(digest string) string { return "idem:" + token(digest) }
 func KeyLimit(digest string) string { return "limit:" + tag(digest) }
 
 // BoxKeys are the keys by which one mailbox orders one conversation.
-type BoxKeys struct{ Lease, Box, Context, Out string }
+type BoxKeys struct{ Lease, Box, Context, Out, Summary string }
 
 // ChatKeys are the keys of the mailbox over StreamChat.
 func ChatKeys(conversation string) BoxKeys {
 	t := tag(conversation)
-	return BoxKeys{Lease: "lease:" + t, Box: "box:" + t, Context: "session:" + t, Out: "out:" + t}
+	return BoxKeys{Lease: "lease:" + t, Box: "box:" + t, Context: "session:" + t, Out: "out:" + t, Summary: "summary:" + t}
 }
+
+// KeyAbout is the sealed record of whose session a conversation is.
+func KeyAbout(conversation string) string { return "about:" + tag(conversation) }
+
+// KeySessions is the sorted set of a caller's conversations by the keyed digest
+// of who it is; the score is the time of the first or a later turn, in ms.
+func KeySessions(digest string) string { return "sessions:" + tag(digest) }
 
 // KeyJanitor is the lease of whichever worker purges a stream.
 func KeyJanitor(stream string) string { return "janitor:" + token(stream) }

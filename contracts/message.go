@@ -37,6 +37,8 @@ type Message struct {
 	Prompt string
 	Params string // what EncodeParams wrote; empty: the client chose none
 	Flags  Flags
+	// Allow says which models the caller may use; empty: any.
+	Allow ModelNames
 }
 
 // Flags are what a client wants of the answer.
@@ -73,6 +75,7 @@ func EncodeMessage(m Message, sealer Sealer) ([]byte, error) {
 	w := newFields(32 + len(m.Caller) + len(m.SessionID) + len(m.Text) + len(m.Model) + len(m.Route) + len(m.Prompt) + len(m.Params))
 	w.text(m.Caller, m.SessionID, m.Text, m.Model, m.Route, m.Prompt, m.Params)
 	w.number(int(m.Flags))
+	w.text(strings.Join(m.Allow, " "))
 	sealed, err := sealer.Seal(w.b, KindMessage, m.Conversation, m.ID)
 	if err != nil {
 		return nil, fmt.Errorf("seal message: %w", err)
@@ -178,13 +181,14 @@ func (l Letter) Open(sealer Sealer) (Message, error) {
 	}
 	r := readFields(plain)
 	m.Caller, m.SessionID, m.Text, m.Model = r.text(), r.text(), r.text(), r.text()
-	if r.version > 2 {
-		m.Route, m.Prompt, m.Params = r.text(), r.text(), r.text()
-		flags := r.number()
-		if flags < 0 || Flags(flags)&^allFlags != 0 || flags > int(allFlags) {
-			r.fail()
-		}
-		m.Flags = Flags(flags)
+	m.Route, m.Prompt, m.Params = r.text(), r.text(), r.text()
+	flags := r.number()
+	if flags < 0 || Flags(flags)&^allFlags != 0 || flags > int(allFlags) {
+		r.fail()
+	}
+	m.Flags = Flags(flags)
+	if r.version > 3 {
+		m.Allow = strings.Fields(r.text())
 	}
 	if err := r.end(); err != nil {
 		return Message{}, fmt.Errorf("decode message body: %w", err)

@@ -23,6 +23,9 @@ type Turn struct {
 	// Tokens of both texts by the model's tokenizer, counted once at write.
 	Tokens int
 	At     time.Time
+	// Stopped says that the user stopped the answer; Assistant is what of it was
+	// made by then, and may be empty.
+	Stopped bool
 }
 
 // Usage is what a model call cost in tokens.
@@ -63,6 +66,7 @@ func EncodeTurn(t Turn) []byte {
 	w.text(t.ID, t.User, t.Assistant)
 	w.number(t.Tokens)
 	w.time(t.At)
+	w.number(bit(t.Stopped))
 	return w.b
 }
 
@@ -73,6 +77,9 @@ func DecodeTurn(b []byte) (t Turn, err error) {
 	}
 	r := readFields(b)
 	t = Turn{Version: Version, ID: r.text(), User: r.text(), Assistant: r.text(), Tokens: r.number(), At: r.time()}
+	if r.version > 3 {
+		t.Stopped = r.bit()
+	}
 	if err := r.end(); err != nil {
 		return Turn{}, fmt.Errorf("decode turn: %w", err)
 	}
@@ -101,12 +108,10 @@ func DecodeResult(b []byte) (v Result, err error) {
 		Model: r.text(), ModelVersion: r.text(), Finish: r.text(),
 		Usage: Usage{PromptTokens: r.number(), CompletionTokens: r.number()}, At: r.time(),
 	}
-	if r.version > 2 {
-		calls := r.text()
-		v.Run, v.Table, v.Cached = int64(r.number()), int64(r.number()), r.bit()
-		if v.ToolCalls, err = decodeToolCalls(calls); err != nil {
-			return Result{}, fmt.Errorf("decode result: %w", err)
-		}
+	calls := r.text()
+	v.Run, v.Table, v.Cached = int64(r.number()), int64(r.number()), r.bit()
+	if v.ToolCalls, err = decodeToolCalls(calls); err != nil {
+		return Result{}, fmt.Errorf("decode result: %w", err)
 	}
 	if err := r.end(); err != nil {
 		return Result{}, fmt.Errorf("decode result: %w", err)

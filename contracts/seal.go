@@ -11,6 +11,8 @@ const (
 	KindMessage Kind = "message" // the body of a Message on CHAT
 	KindTurn    Kind = "turn"    // one round of a conversation in Redis
 	KindResult  Kind = "result"  // the answer parked in Redis and sent to the waiter
+	KindSummary Kind = "summary" // what stands for turns that left the window
+	KindAbout   Kind = "about"   // whose session a conversation is
 	KindDelta   Kind = "delta"   // a piece of an answer on its way to a client that reads along
 	KindCache   Kind = "cache"   // an answer kept for identical requests
 	KindName    Kind = "name"    // whose usage a record counts

@@ -51,7 +51,7 @@ func aMessage() Message {
 	return Message{
 		ID: anID, Conversation: aConversation, Channel: ChannelAPI, RequestID: "REQ", ReplyTo: SubjectReply("n1"),
 		Accepted: noon, Caller: "api:admin", SessionID: "s-1", Text: "héllo <b>\u2028\n", Model: "gpt-5",
-		Route: "/zh/support", Prompt: `[{"role":"user","text":"hi"}]`, Params: `{"seed":1}`, Flags: FlagStream | FlagFresh,
+		Route: "/zh/support", Prompt: `[{"role":"user","text":"hi"}]`, Params: `{"seed":1}`, Flags: FlagStream | FlagFresh, Allow: ModelNames{"fast", "gpt-*"},
 	}
 }
 
@@ -100,6 +100,9 @@ var wire = []struct {
 	{"worker_status", aWorker, func() ([]byte, error) { return EncodeWorkerStatus(aWorker) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
 	{"worker_models", aModelsWorker(), func() ([]byte, error) { return EncodeWorkerStatus(aModelsWorker()) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
 	{"models_reload", aReload, func() ([]byte, error) { return EncodeModelsReload(aReload) }, func(b []byte) (any, error) { return DecodeModelsReload(b) }},
+	{"summary", aSummary, func() ([]byte, error) { return EncodeSummary(aSummary), nil }, func(b []byte) (any, error) { return DecodeSummary(b) }},
+	{"about", anAbout, func() ([]byte, error) { return EncodeAbout(anAbout), nil }, func(b []byte) (any, error) { return DecodeAbout(b) }},
+	{"summarize", aTask, func() ([]byte, error) { return EncodeSummarize(aTask) }, func(b []byte) (any, error) { return DecodeSummarize(b) }},
 	{"dead", aDead, func() ([]byte, error) { return EncodeDead(aDead) }, func(b []byte) (any, error) { return DecodeDead(b) }},
 
 	{"chat_reply", nil, func() ([]byte, error) {
@@ -120,7 +123,10 @@ var wire = []struct {
 }
 
 var (
-	aTurn    = Turn{Version: Version, ID: anID, User: "hi", Assistant: "hello", Tokens: 5, At: noon}
+	aTurn    = Turn{Version: Version, ID: anID, User: "hi", Assistant: "hello", Tokens: 5, At: noon, Stopped: true}
+	aSummary = Summary{Version: Version, Upto: anID, Text: "they said hi", Turns: 5, Tokens: 4, Model: "m", At: noon}
+	anAbout  = About{Version: Version, Caller: "api:admin", SessionID: "s-1", Channel: ChannelAPI, Began: noon}
+	aTask    = Summarize{Version: Version, Conversation: aConversation, Upto: anID}
 	aFailure = Failed(aMessage(), CodeModelTimeout, "the model took too long", noon)
 	aSealed  = Sealed{ID: anID, Data: []byte("any bytes \x00\n here")}
 	aDelta   = Delta{ID: anID, Run: 7, Attempt: 2, Offset: 12, Text: "a piece\n"}
@@ -196,18 +202,18 @@ func TestGolden(t *testing.T) {
 
 // A build reads what it knows, and says of anything else that it is another version's.
 func TestVersions(t *testing.T) {
-	version := regexp.MustCompile(`"v":3,|(^|^final |^delta )3 |^\x03`)
+	version := regexp.MustCompile(`"v":4,|(^|^final |^delta )4 |^\x04`)
 	for _, w := range wire {
 		if w.decode == nil {
 			continue
 		}
 		b := golden(t, w.name)
-		for _, v := range []byte{0, 1, 4, 9, 3} {
+		for _, v := range []byte{0, 1, 5, 9, 4} {
 			as := version.ReplaceAllFunc(b, func(m []byte) []byte {
 				if m[0] == Version {
 					return []byte{v}
 				}
-				return bytes.Replace(m, []byte("3"), []byte{'0' + v}, 1)
+				return bytes.Replace(m, []byte("4"), []byte{'0' + v}, 1)
 			})
 			_, err := w.decode(as)
 			if (v == Version) != (err == nil) || (v != Version) != errors.Is(err, ErrVersion) {
@@ -229,7 +235,7 @@ func TestVersionBefore(t *testing.T) {
 		if w.decode == nil {
 			continue
 		}
-		old, err := os.ReadFile(filepath.Join("testdata", "v2", w.name+".golden"))
+		old, err := os.ReadFile(filepath.Join("testdata", "v3", w.name+".golden"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // there was none
 		}
@@ -245,7 +251,7 @@ func TestVersionBefore(t *testing.T) {
 		}
 		want := reflect.New(reflect.TypeOf(w.value)).Elem()
 		want.Set(reflect.ValueOf(w.value))
-		for _, field := range []string{"Route", "Prompt", "Params", "Flags", "ToolCalls", "Run", "Table", "Cached"} {
+		for _, field := range []string{"Allow", "Stopped"} {
 			if v := want.FieldByName(field); v.IsValid() {
 				v.SetZero() // they came with this version
 			}

@@ -87,9 +87,11 @@ type begun struct {
 	finished bool // the delivered message is done, but the outbox is not empty
 	tries    int
 	failed   failures
-	same     bool // the context is the one whose version was named; turns are left out
+	same     bool // the context is the one whose version was named; turns and summary are left out
 	turns    [][]byte
 	out      [][]byte
+	summary  []byte
+	note     string
 }
 
 // wakeup is the delivery that begin is called for.
@@ -107,7 +109,7 @@ var errAnswer = errors.New("unexpected answer of a Redis script")
 func (b *box) begin(ctx context.Context, w wakeup) (begun, error) {
 	k := b.keys(w.conversation)
 	v, err := b.scripts.begin.Run(ctx, b.rdb,
-		[]string{k.Lease, k.Box, k.Context, k.Out, contracts.KeyDone(w.conversation, w.id)},
+		[]string{k.Lease, k.Box, k.Context, k.Out, contracts.KeyDone(w.conversation, w.id), k.Summary},
 		w.token, ms(b.o.Lease), w.seq, w.created, w.id, b.o.Window, jitter(b.o.BoxTTL), w.version).Slice()
 	if err != nil {
 		return begun{}, storeError("begin", err)
@@ -124,6 +126,7 @@ func (b *box) begin(ctx context.Context, w wakeup) (begun, error) {
 		out.failed = parseFailures(r.text())
 		out.same = r.int() == 1
 		out.turns, out.out = r.list(), r.list()
+		out.summary, out.note = r.bytes(), r.text()
 	case stateFinished:
 	default:
 		r.bad = true
@@ -140,12 +143,15 @@ type claimed struct {
 	turns  [][]byte
 	epoch  int64
 	stop   uint64
+
+	summary []byte
+	note    string
 }
 
 func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, error) {
 	k := b.keys(h.conversation)
 	v, err := b.scripts.claim.Run(ctx, b.rdb,
-		[]string{k.Lease, k.Box, contracts.KeyDone(h.conversation, id), k.Context},
+		[]string{k.Lease, k.Box, contracts.KeyDone(h.conversation, id), k.Context, k.Summary},
 		h.token, h.fence, id, undo, b.o.Window, h.known.version).Slice()
 	if err != nil {
 		return claimed{}, storeError("claim", err)
@@ -157,6 +163,7 @@ func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, 
 		out.tries, out.failed = int(r.int()), parseFailures(r.text())
 		out.same = r.int() == 1
 		out.turns, out.epoch, out.stop = r.list(), r.int(), r.seq()
+		out.summary, out.note = r.bytes(), r.text()
 	case stateFinished, stateFenced, stateLost:
 	default:
 		r.bad = true
@@ -171,21 +178,23 @@ type committed struct {
 	want  uint64
 	// version names the context as the commit left it; empty: as it was.
 	version string
+	entries int // of the context now; 0: nothing was added
 }
 
 func (b *box) commit(ctx context.Context, h *holding, t Task, o Outcome, stopped bool) (committed, error) {
 	k := b.keys(h.conversation)
-	flag := 0
-	if stopped {
-		flag = 1
+	note := ""
+	if o.Note != nil {
+		note = "=" + *o.Note
 	}
 	v, err := b.scripts.commit.Run(ctx, b.rdb,
 		[]string{
 			k.Lease, k.Box, k.Context, k.Out,
-			contracts.KeyDone(h.conversation, t.ID), contracts.KeyResult(h.conversation, t.ID),
+			contracts.KeyDone(h.conversation, t.ID), contracts.KeyResult(h.conversation, t.ID), k.Summary,
 		},
-		h.token, h.fence, t.Sequence, t.ID, t.Epoch, flag, o.Turn, o.Result, o.Out, b.o.KeepTurns,
-		jitter(b.o.ContextTTL), jitter(b.o.BoxTTL), jitter(b.o.DoneTTL), jitter(b.o.ResultTTL), b.o.firstSeq(), h.created).Slice()
+		h.token, h.fence, t.Sequence, t.ID, t.Epoch, flag(stopped), o.Turn, o.Result, o.Out, b.o.KeepTurns,
+		jitter(b.o.ContextTTL), jitter(b.o.BoxTTL), jitter(b.o.DoneTTL), jitter(b.o.ResultTTL), b.o.firstSeq(), h.created,
+		flag(o.Reset), note).Slice()
 	if err != nil {
 		return committed{}, storeError("commit", err)
 	}
@@ -193,7 +202,7 @@ func (b *box) commit(ctx context.Context, h *holding, t Task, o Outcome, stopped
 	out := committed{state: state(r.text())}
 	switch out.state {
 	case stateMore, stateReleased:
-		out.kept, out.want, out.version = int(r.int()), r.seq(), r.text()
+		out.kept, out.want, out.version, out.entries = int(r.int()), r.seq(), r.text(), int(r.int())
 	case stateFinished, stateFenced, stateLost, stateStopped:
 	default:
 		r.bad = true
@@ -219,11 +228,7 @@ func (b *box) release(ctx context.Context, h *holding, upto uint64, refund strin
 
 func (b *box) hold(ctx context.Context, h *holding, id string, wait time.Duration, refund bool, f failures) error {
 	k := b.keys(h.conversation)
-	flag := 0
-	if refund {
-		flag = 1
-	}
-	_, err := b.scripts.hold.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, id, ms(wait), flag, f.String()).Result()
+	_, err := b.scripts.hold.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, id, ms(wait), flag(refund), f.String()).Result()
 	return storeError("hold", err)
 }
 
@@ -290,6 +295,13 @@ func parseFailures(s string) failures {
 	return failures{count: count, first: time.UnixMilli(first)}
 }
 
+func flag(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
 func ms(d time.Duration) int64 { return max(1, d.Milliseconds()) }
 
 // jitter spreads a time to live by ±10 %, so that keys written together do not
@@ -318,6 +330,13 @@ func (r *reader) text() string {
 	s, ok := r.next().(string)
 	r.bad = r.bad || !ok
 	return s
+}
+
+func (r *reader) bytes() []byte {
+	if s := r.text(); s != "" {
+		return []byte(s)
+	}
+	return nil
 }
 
 func (r *reader) int() int64 {

@@ -222,15 +222,21 @@ func (w *worker) kill() {
 	<-w.stopped
 }
 
-// settled looks twice: a message on its way to a worker is for a moment counted
-// neither as pending nor as delivered.
+// settled looks twice, and at the stream first: a message on its way to a worker
+// is for a moment counted neither as pending nor as delivered, and one that was
+// just stored as neither, too.
 func (s *stage) settled() bool {
+	stream, err := s.js.Stream(context.Background(), contracts.StreamChat)
+	if err != nil {
+		return false
+	}
+	last := stream.CachedInfo().State.LastSeq
 	for range 2 {
 		c, err := s.js.Consumer(context.Background(), contracts.StreamChat, contracts.ConsumerChat)
 		if err != nil {
 			return false
 		}
-		if i := c.CachedInfo(); i.NumPending != 0 || i.NumAckPending != 0 {
+		if i := c.CachedInfo(); i.NumPending != 0 || i.NumAckPending != 0 || i.Delivered.Stream < last {
 			return false
 		}
 	}

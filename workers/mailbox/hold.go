@@ -145,7 +145,7 @@ func (m *Mailbox) prepare(ctx context.Context, h *holding, msg message) (Task, s
 			return t, stateFinished, failures{}, nil
 		}
 		t.Context, t.Epoch, t.Attempt = b.turns, b.epoch, b.tries
-		t.Memory = h.recall(b.same)
+		t.Memory, t.Summary, t.Note = h.recall(b.same), b.summary, b.note
 		return t, stateGo, b.failed, nil
 	}
 	undo := ""
@@ -160,7 +160,7 @@ func (m *Mailbox) prepare(ctx context.Context, h *holding, msg message) (Task, s
 	h.first = nil
 	h.stop = max(h.stop, c.stop)
 	t.Context, t.Epoch, t.Attempt = c.turns, c.epoch, c.tries
-	t.Memory = h.recall(c.same)
+	t.Memory, t.Summary, t.Note = h.recall(c.same), c.summary, c.note
 	return t, c.state, c.failed, nil
 }
 
@@ -218,6 +218,9 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 	m.track.finished(h.conversation, t.Sequence)
 	m.crash("committed")
 	m.ended(t, !o.failed)
+	if c.entries > 0 && m.o.Committed != nil {
+		m.o.Committed(t, c.entries)
+	}
 	h.last, h.reached, h.want = t.Sequence, t.Sequence, c.want
 	if c.state == stateMore && (len(o.Out) > 0 || c.want <= t.Sequence) {
 		if err := m.flushStored(work, h); err != nil {

@@ -1,9 +1,9 @@
 -- The holder turns to a message that is not the one it was woken by: is it
 -- finished, and if not, count the attempt. The attempt that begin counted for
 -- the delivered message is taken back when undo names it.
--- KEYS: lease box done context    ARGV: token fence id undo window version
+-- KEYS: lease box done context summary    ARGV: token fence id undo window version
 local box, token, id, undo = KEYS[2], ARGV[1], ARGV[3], ARGV[4]
-local b = redis.call('HMGET', box, 'fence', 'holder', 't:' .. id, 'f:' .. id, 't:' .. undo, 'epoch', 'stop', 'version')
+local b = redis.call('HMGET', box, 'fence', 'holder', 't:' .. id, 'f:' .. id, 't:' .. undo, 'epoch', 'stop', 'version', 'note')
 if not b[1] then return {'lost'} end
 if b[1] ~= ARGV[2] or b[2] ~= token then return {'fenced'} end
 if undo ~= '' and b[5] then
@@ -23,9 +23,12 @@ if by ~= token then
   tries = tries + 1
   redis.call('HSET', box, 't:' .. id, tries .. ':' .. token)
 end
-local turns, same = {}, 0
+local turns, same, summary = {}, 0, ''
 if tonumber(ARGV[5]) > 0 then
   if b[8] and b[8] == ARGV[6] and redis.call('EXISTS', KEYS[4]) == 1 then same = 1
-  else turns = redis.call('LRANGE', KEYS[4], -tonumber(ARGV[5]), -1) end
+  else
+    turns = redis.call('LRANGE', KEYS[4], -tonumber(ARGV[5]), -1)
+    summary = redis.call('GET', KEYS[5]) or ''
+  end
 end
-return {'go', tries, b[4] or '', same, turns, tonumber(b[6] or 0), tonumber(b[7] or 0)}
+return {'go', tries, b[4] or '', same, turns, tonumber(b[6] or 0), tonumber(b[7] or 0), summary, b[9] or ''}
