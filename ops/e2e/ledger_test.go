@@ -72,6 +72,7 @@ type load struct {
 	conversations, messages int
 	pace                    time.Duration // between two messages of a conversation
 	prefix                  string        // of sessions and keys
+	enough                  chan struct{} // closed: send no further ones; nil: send them all
 	accepted                atomic.Int64
 	mu                      sync.Mutex
 	odd                     []string // answers that are not the expected ones
@@ -82,13 +83,12 @@ type load struct {
 func (l *load) run(ctx context.Context, c *client) error {
 	ids := make([][]string, l.conversations)
 	err := each(l.conversations, func(conv int) error {
-		ids[conv] = make([]string, l.messages)
-		for n := range l.messages {
+		for n := 0; n < l.messages && !l.told(); n++ {
 			id, err := c.accept(ctx, l.session(conv), text(conv, n), fmt.Sprintf("%s-%d-%d", l.prefix, conv, n))
 			if err != nil {
 				return fmt.Errorf("conversation %d message %d: %w", conv, n, err)
 			}
-			ids[conv][n] = id
+			ids[conv] = append(ids[conv], id)
 			l.accepted.Add(1)
 			// Spread out: in step, all would be idle at the moment of most kills.
 			wait(ctx, l.pace/2+rand.N(l.pace+1))
@@ -108,6 +108,16 @@ func (l *load) run(ctx context.Context, c *client) error {
 		}
 		return nil
 	})
+}
+
+// told reports whether enough was sent.
+func (l *load) told() bool {
+	select {
+	case <-l.enough:
+		return true
+	default:
+		return false
+	}
 }
 
 func (l *load) session(conv int) string { return fmt.Sprintf("%s-%d", l.prefix, conv) }
@@ -167,7 +177,7 @@ func (l *ledger) report(t *testing.T, o *load) {
 			most = max(most, runs[text(c, n)])
 		}
 	}
-	messages := o.conversations * o.messages
+	messages := o.accepted.Load()
 	t.Logf("%d messages accepted and answered; model runs per message %.4f (most for one: %d); odd answers %d",
 		messages, float64(total)/float64(messages), most, len(o.odd))
 	if len(o.odd) > 0 {

@@ -39,7 +39,8 @@ func TestScaleUnderLoad(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer stop()
 	y.run("scale", "chat=4")
-	o := &load{conversations: size(60, 200), messages: size(12, 20), pace: 30 * time.Millisecond, prefix: "scale"}
+	// Until the test has seen what it wants to see: a slow machine takes longer for it.
+	o := &load{conversations: size(60, 200), messages: 5000, pace: 100 * time.Millisecond, prefix: "scale", enough: make(chan struct{})}
 	ended := make(chan error, 1)
 	go func() { ended <- o.run(ctx, y.client()) }()
 	busy := func(atLeast int) {
@@ -71,6 +72,7 @@ func TestScaleUnderLoad(t *testing.T) {
 	if took > 2*time.Second {
 		t.Errorf("obeyed after %s", took)
 	}
+	close(o.enough)
 	y.run("scale", "chat=default")
 	if err := <-ended; err != nil {
 		y.dump()
