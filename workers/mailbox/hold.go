@@ -233,7 +233,8 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 	endReply(nil)
 	m.crash("replied")
 	m.settleOwn(h, t.Sequence)
-	m.tidy(t, c.kept)
+	m.newest.saw(h.created, c.want)
+	m.tidy(h, t, c.kept)
 	if c.state == stateReleased {
 		return false, m.released(h), nil
 	}
@@ -331,21 +332,29 @@ func (m *Mailbox) giveUp(h *holding, refund string, cause error) (Handled, error
 
 // tidy deletes a finished message at once where waiting for the purge would
 // make a lively conversation look full, or the stream. Before it comes to that, a
-// purge is asked for: one write to disk instead of one for each message.
-func (m *Mailbox) tidy(t Task, kept int) {
+// purge is asked for: one write to disk instead of one for each message. The last
+// message of the stream stays in any case, see newest.
+func (m *Mailbox) tidy(h *holding, t Task, kept int) {
 	if 2*kept > m.o.MaxKept && m.o.Urge != nil {
 		m.o.Urge()
 	}
 	if kept <= m.o.MaxKept && !m.o.Look().Crowded {
 		return
 	}
+	for _, seq := range m.newest.free(h.created, t.Sequence) {
+		m.remove(seq)
+	}
+}
+
+// remove deletes one finished message.
+func (m *Mailbox) remove(seq uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), m.o.CallTimeout)
 	defer cancel()
 	stream, err := m.handle(ctx)
 	if err == nil {
-		err = stream.DeleteMsg(ctx, t.Sequence)
+		err = stream.DeleteMsg(ctx, seq)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		m.o.Log.Debug().Err(err).Uint64("sequence", t.Sequence).Msg("finished message left for the purge")
+		m.o.Log.Debug().Err(err).Uint64("sequence", seq).Msg("finished message left for the purge")
 	}
 }

@@ -96,7 +96,8 @@ func (j *Janitor) Run(ctx context.Context) error {
 		var err error
 		switch {
 		// A new connection may lead to another store: look at once.
-		case j.turn && n%peeks == 0, n%(followers*peeks) == 0, now != connects, j.turn && len(j.urged) > 0:
+		// Who is urged without having the turn has an old view of what was purged.
+		case j.turn && n%peeks == 0, n%(followers*peeks) == 0, now != connects, len(j.urged) > 0 && (j.turn || n%peeks == 0):
 			connects = now
 			err = j.Look(ctx)
 		case j.moving || n%peeks == 0:
@@ -149,9 +150,10 @@ func (j *Janitor) Look(ctx context.Context) error {
 	}
 	j.consumer, j.moving = c.Created, v.Floor != j.View().Floor
 	j.view.Store(&v)
+	urgent := j.wanted()
 	j.turn = j.myTurn(ctx)
 	// Only who has the turn heeds it: with many processes everybody is urged at once.
-	if !j.turn || !j.due(s.State, c, j.wanted()) {
+	if !j.turn || !j.due(s.State, c, urgent) {
 		return nil
 	}
 	// A floor read before a reconnect may be that of a store which is not there

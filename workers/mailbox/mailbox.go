@@ -108,6 +108,7 @@ type Mailbox struct {
 	memory *memory
 	track  *track // nil: the stream is asked for every head
 	token  atomic.Uint64
+	newest newest
 
 	lookup lookup
 	// stream is the handle for deletes, made on first use.
@@ -170,6 +171,7 @@ func (m *Mailbox) Handle(take, work context.Context, d jetstream.Msg) (Handled, 
 		created: m.o.Look().life(), connects: m.o.Conn.Stats().Reconnects, own: &message{seq: meta.Sequence.Stream, at: meta.Timestamp, data: d.Data(), header: d.Headers()},
 		delivery: d, delivered: meta.NumDelivered, began: m.o.Now(),
 	}
+	m.newest.saw(h.created, h.own.seq)
 	if h.delivered > 1 {
 		m.count(EventRedelivered)
 	}
