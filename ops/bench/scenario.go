@@ -15,6 +15,8 @@ const (
 	Chat    = "chat"    // POST /api/chat, demo model
 	OpenAI  = "openai"  // POST /v1/chat/completions, demo model
 	Cache   = "cache"   // POST /api/chat, the same question in ever new sessions
+	Fresh   = "fresh"   // POST /api/chat, a new session each time
+	Context = "context" // POST /api/chat, in sessions of twenty turns
 	Waiting = "waiting" // many requests that wait for a slow model
 	Scale   = "scale"   // throughput of 2, 4 and 8 worker processes
 	Stream  = "stream"  // clients that read answers while a slow model makes them
@@ -25,7 +27,7 @@ const (
 
 // Names lists the scenarios.
 func Names() []string {
-	return []string{Health, Floor, Chat, OpenAI, Cache, Waiting, Scale, Stream, Idle}
+	return []string{Health, Floor, Chat, OpenAI, Cache, Fresh, Context, Waiting, Scale, Stream, Idle}
 }
 
 const (
@@ -64,6 +66,10 @@ func (b *bench) stand(ctx context.Context, t turn) (*stand, error) {
 		return b.up(ctx, t, &completionTarget{})
 	case Cache:
 		return b.up(ctx, t, &cacheTarget{}, "cache: {demo: true}")
+	case Fresh:
+		return b.up(ctx, t, &freshTarget{}, longContext)
+	case Context:
+		return b.up(ctx, t, &chatTarget{sessions: contextSessions}, longContext)
 	case Floor:
 		return b.floor(ctx, t)
 	case against:
@@ -71,6 +77,13 @@ func (b *bench) stand(ctx context.Context, t turn) (*stand, error) {
 	}
 	return nil, fmt.Errorf("there is no scenario %q", t.Scenario)
 }
+
+// longContext lets twenty turns into the prompt, and keeps no more. The sessions
+// are so few that the warm-up fills them.
+const (
+	longContext     = "session: {rounds: 20, tokens: 100000, keep_rounds: 20}"
+	contextSessions = 300
+)
 
 // sessions is how many conversations take turns: so many that a caller hardly
 // ever meets one that is still busy.

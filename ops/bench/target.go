@@ -82,6 +82,17 @@ func (t *chatTarget) Judge(r *fasthttp.Response, n uint64) string {
 	return ""
 }
 
+// freshTarget asks in a new session each time, which remembers nothing.
+type freshTarget struct{ chatTarget }
+
+func (t *freshTarget) Prepare(r *fasthttp.Request, n uint64) {
+	b := append(make([]byte, 0, 128), `{"message":"`...)
+	b = appendMessage(b, n)
+	b = append(b, `","session_id":"bench-`...)
+	b = strconv.AppendUint(b, n, 10)
+	r.SetBodyRaw(append(b, `"}`...))
+}
+
 // completionTarget asks the same of our own /v1, where each request is a
 // conversation of its own.
 type completionTarget struct{ chatTarget }

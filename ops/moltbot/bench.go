@@ -23,7 +23,7 @@ import (
 const benchKey = "MOLTBOT_BENCH_API_KEY"
 
 type benchCmd struct {
-	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, openai, cache, waiting, scale, stream or idle. Default: floor chat."`
+	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, openai, cache, fresh, context, waiting, scale, stream or idle. Default: floor chat."`
 
 	Callers     []int         `placeholder:"N,..." help:"Callers of the closed loop, or clients of stream; several with commas are measured one by one (default: 64, in stream 200)."`
 	Loop        string        `default:"both" enum:"closed,open,both" help:"closed finds the throughput, open the latencies at a given rate."`

@@ -3,7 +3,7 @@ package report
 // Ratio relates two summaries of one bench: machines and neighbors change, and
 // what ran in turns on the same machine is comparable.
 type Ratio struct {
-	Name       string  `json:"name"` // "chat/floor" | "cache/chat" | "openai/chat" | "fsync/os"
+	Name       string  `json:"name"` // "chat/floor" | "cache/chat" | "openai/chat" | "context/fresh" | "fsync/os"
 	Scenario   string  `json:"scenario"`
 	Durability string  `json:"durability"`
 	Callers    int     `json:"callers"`
@@ -41,6 +41,10 @@ func ratios(all []Summary) []Ratio {
 		base.Scenario = "chat"
 		if c, found := find(all, base); found && (s.Scenario == "cache" || s.Scenario == "openai") && c.PerSecond > 0 {
 			out = append(out, ratio(s.Scenario+"/chat", s, c))
+		}
+		base.Scenario = "fresh"
+		if f, found := find(all, base); found && s.Scenario == "context" && f.PerSecond > 0 {
+			out = append(out, ratio("context/fresh", s, f))
 		}
 		base = s.Key
 		base.Durability = "os"
