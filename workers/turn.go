@@ -62,8 +62,8 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
-	m.Text = choice.Text
-	request, err := t.request(m, choice, turns)
+	system := t.route(&m, &choice)
+	request, err := t.request(m, choice, system, turns)
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
@@ -108,9 +108,19 @@ type answered struct {
 	at    time.Time
 }
 
+// route gives the system prompt of the route that m came by, and takes off m's
+// text the route that led it. A client's own messages were written for the model.
+func (t *turn) route(m *contracts.Message, c *model.Choice) (system string) {
+	if m.Text = c.Text; m.Prompt != "" {
+		return ""
+	}
+	system, m.Text = t.prompt.System(c.Text, m.Route, c.Route)
+	return system
+}
+
 // request is what the model is asked: the session with the new message, or the
 // context that the client brought along.
-func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Turn) (model.Request, error) {
+func (t *turn) request(m contracts.Message, c model.Choice, system string, turns []contracts.Turn) (model.Request, error) {
 	params, err := contracts.DecodeParams(m.Params)
 	if err != nil {
 		return model.Request{}, unreadable(err)
@@ -119,7 +129,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Tu
 		User: m.Conversation, Caller: m.Caller, Model: c.Model, Params: params, Fresh: m.Flags.Has(contracts.FlagFresh),
 	}
 	if m.Prompt == "" {
-		r.Messages = t.prompt.For(c.Model).Build(turns, m.Text)
+		r.Messages = t.prompt.For(c.Model).Build(prompt.History{Turns: turns}, prompt.Ask{Text: m.Text, System: system}).Messages
 		return r, nil
 	}
 	own, err := contracts.DecodePrompt(m.Prompt)
@@ -128,7 +138,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Tu
 	}
 	r.Messages = own
 	if !m.Flags.Has(contracts.FlagUnkept) {
-		r.Messages = t.prompt.For(c.Model).Join(turns, own)
+		r.Messages = t.prompt.For(c.Model).Join(prompt.History{Turns: turns}, own).Messages
 	}
 	return r, nil
 }
