@@ -22,15 +22,15 @@ const (
 // shorten cuts a text that has more than limit tokens, and says so in it. With
 // the note it has limit tokens at most. No limit is 0.
 func (b *Builder) shorten(text string, limit int) (string, bool) {
-	if limit == 0 {
+	if limit == 0 || len(text) <= limit { // a token is at least a byte
 		return text, false
 	}
-	if _, whole := b.prefix(text, limit); whole {
+	if _, _, whole := b.prefix(text, limit); whole {
 		return text, false
 	}
 	note := inLanguageOf(text, cutEnglish, cutChinese)
 	for room := limit - b.Count(note); room > 0; {
-		end, _ := b.prefix(text, room)
+		end, _, _ := b.prefix(text, room)
 		if end = boundary(text, end); end == 0 {
 			break // a character that is longer than the limit
 		}
@@ -48,23 +48,21 @@ func (b *Builder) shorten(text string, limit int) (string, bool) {
 	return "", true
 }
 
-// prefix is how much of a text has at most limit tokens, and whether that is all
-// of it. It reads no further than it must: a text of any size costs what limit does.
-func (b *Builder) prefix(text string, limit int) (end int, whole bool) {
-	if len(text) <= limit {
-		return len(text), true // a token is at least a byte
-	}
+// prefix is how much of a text has at most limit tokens, how many they are, and
+// whether that is all of it. It reads no further than it must: a text of any size
+// costs what limit does.
+func (b *Builder) prefix(text string, limit int) (end, n int, whole bool) {
 	for rest := text; rest != ""; {
 		var piece string
 		piece, rest = pieceOf(rest)
-		n := b.count(piece)
-		if n > limit {
-			return end + sort.Search(len(piece), func(i int) bool { return b.count(piece[:i+1]) > limit }), false
+		more := b.count(piece)
+		if n+more > limit {
+			return end + sort.Search(len(piece), func(i int) bool { return n+b.count(piece[:i+1]) > limit }), n, false
 		}
-		limit -= n
+		n += more
 		end += len(piece)
 	}
-	return end, true
+	return end, n, true
 }
 
 // boundary is the last place up to end where a text can be cut: not inside a
@@ -92,9 +90,9 @@ func (b *Builder) squeeze(t contracts.Turn, left int) (_ contracts.Turn, cut boo
 	if t.Stopped {
 		left -= b.Count(stoppedNote(t))
 	}
-	answer := left
-	if end, whole := b.prefix(t.Assistant, left); whole {
-		answer = b.Count(t.Assistant[:end])
+	_, answer, whole := b.prefix(t.Assistant, left)
+	if !whole {
+		answer = left
 	}
 	user, cutUser := b.shorten(t.User, max(1, left/2, left-answer))
 	assistant, cutAnswer := b.shorten(t.Assistant, max(1, left-b.Count(user)))

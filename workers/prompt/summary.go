@@ -23,14 +23,10 @@ func (b *Builder) SummaryRoom() int { return b.opts.Tokens / 2 }
 // summarize adds the summary, and says how many tokens of the budget it takes.
 func (b *Builder) summarize(p *Prompt, s *contracts.Summary) int {
 	text, tokens := s.Text, s.Tokens
-	if tokens <= 0 {
-		tokens = b.Count(text)
-	}
-	if room := b.SummaryRoom(); tokens > room {
+	if room := b.SummaryRoom(); tokens > room || tokens <= 0 {
 		var cut bool
-		if text, cut = b.shorten(text, max(1, room)); cut {
-			p.Shortened = true
-		}
+		text, cut = b.shorten(text, max(1, room))
+		p.Shortened = p.Shortened || cut
 		tokens = b.Count(text)
 	}
 	if text = strings.TrimSpace(quoted(text)); text == "" {

@@ -99,7 +99,7 @@ func (b *Builder) oldest(turns []contracts.Turn, left int) (from int, short bool
 		if rounds == b.opts.Rounds {
 			return i + 1, false
 		}
-		if left -= b.tokens(t); left < 0 {
+		if left -= b.tokens(t, left); left < 0 {
 			if rounds > 0 {
 				return i + 1, false
 			}
@@ -111,11 +111,17 @@ func (b *Builder) oldest(turns []contracts.Turn, left int) (from int, short bool
 }
 
 // tokens is what the turn was counted at when it was written, and its note. An
-// older record may lack it.
-func (b *Builder) tokens(t contracts.Turn) int {
+// older record may lack it: then it is counted as far as it can matter.
+func (b *Builder) tokens(t contracts.Turn, most int) int {
 	n := t.Tokens
-	if n <= 0 {
-		n = b.Count(t.User) + b.Count(t.Assistant)
+	for _, text := range []string{t.User, t.Assistant} {
+		if t.Tokens > 0 || n > most {
+			break
+		}
+		_, more, whole := b.prefix(text, most)
+		if n += more; !whole {
+			n = most + 1
+		}
 	}
 	if t.Stopped {
 		n += b.Count(stoppedNote(t))
