@@ -82,7 +82,7 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	return t.outcome(task, m, answered{answer, choice.Table, ended}, turns)
+	return t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages}, turns)
 }
 
 // costs adds what an answer cost, and whether it is none of a model's. A cached
@@ -106,6 +106,7 @@ type answered struct {
 	model.Answer
 	table int64
 	at    time.Time
+	asked []model.Message
 }
 
 // route gives the system prompt of the route that m came by, and takes off m's
@@ -178,7 +179,8 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 		return o, err
 	}
 	turn := contracts.Turn{
-		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.For(a.Model).Count(m.Text) + t.answerTokens(a.Answer), At: a.at.UTC(),
+		ID: m.ID, User: m.Text, Assistant: a.Text, At: a.at.UTC(),
+		Tokens: t.prompt.For(a.Model).Count(m.Text) + prompt.ImagesOf(a.Model, a.asked) + t.answerTokens(a.Answer),
 	}
 	if o.Turn, err = t.store.SealTurn(m.Conversation, turn); err != nil {
 		return mailbox.Outcome{}, err
