@@ -43,7 +43,8 @@ func (a *App) openWorkers(context.Context) error {
 	}
 	first := c.Model.First()
 	builder, err := prompt.New(prompt.Options{
-		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System,
+		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, MessageTokens: c.Session.MessageTokens,
+		System: c.Session.System, Systems: systems(c.Session.Systems),
 	})
 	if err != nil {
 		return err
@@ -186,3 +187,11 @@ func closeListener(l net.Listener) func() error {
 }
 
 func uptime(since time.Time) int64 { return int64(time.Since(since).Seconds()) }
+
+func systems(of []config.System) []prompt.System {
+	all := make([]prompt.System, len(of))
+	for i, s := range of {
+		all[i] = prompt.System{Pattern: s.Pattern, Text: s.System}
+	}
+	return all
+}

@@ -35,6 +35,7 @@ func Keys() []Key { return keysOf("", Default()) }
 func NamedKeys() []Key {
 	keys := append(keysOf(keyProviders+".<name>.", defaultProvider(DefaultModel())), keysOf(keyModels+".<name>.", defaultEntry(DefaultModel()))...)
 	keys = append(append(keys, keysOf(keyRouting+".", routingKeys{})...), keysOf(keyRoutes+"[].", routeKeys{})...)
+	keys = append(keys, keysOf(keySystems+"[].", System{})...)
 	for i := range keys {
 		keys[i].Env, keys[i].FileEnv = "", ""
 	}
