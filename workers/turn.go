@@ -130,7 +130,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, system string, turns
 		User: m.Conversation, Caller: m.Caller, Model: c.Model, Params: params, Fresh: m.Flags.Has(contracts.FlagFresh),
 	}
 	if m.Prompt == "" {
-		r.Messages = t.prompt.For(c.Model).Build(prompt.History{Turns: turns}, prompt.Ask{Text: m.Text, System: system}).Messages
+		r.Messages = t.told(&m, t.prompt.For(c.Model).Build(prompt.History{Turns: turns}, prompt.Ask{Text: m.Text, System: system}))
 		return r, nil
 	}
 	own, err := contracts.DecodePrompt(m.Prompt)
@@ -139,9 +139,17 @@ func (t *turn) request(m contracts.Message, c model.Choice, system string, turns
 	}
 	r.Messages = own
 	if !m.Flags.Has(contracts.FlagUnkept) {
-		r.Messages = t.prompt.For(c.Model).Join(prompt.History{Turns: turns}, own).Messages
+		r.Messages = t.told(&m, t.prompt.For(c.Model).Join(prompt.History{Turns: turns}, own))
 	}
 	return r, nil
+}
+
+// told gives the messages of a prompt, and says where a text had to be cut for it.
+func (t *turn) told(m *contracts.Message, p prompt.Prompt) []model.Message {
+	if p.Shortened {
+		t.log.Debug().Str("message_id", m.ID).Int("turns", p.Kept).Msg("a text was too long for the prompt and was shortened")
+	}
+	return p.Messages
 }
 
 // unreadable is the verdict on a message that ingress should not have let through.
