@@ -27,7 +27,7 @@ func someText(rng *rand.Rand, most int) string {
 // TestTheWindowHolds is what a prompt promises, whatever was said.
 func TestTheWindowHolds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
+	for range 200 {
 		b := newBuilder(t, Options{Rounds: 1 + rng.IntN(8), Tokens: 64 + rng.IntN(400), MessageTokens: 64 + rng.IntN(64)})
 		h := History{Turns: make([]contracts.Turn, rng.IntN(12))}
 		for i := range h.Turns {
@@ -286,10 +286,10 @@ func TestCutOfHostileTextsStaysQuick(t *testing.T) {
 	b := newBuilder(t, Options{MessageTokens: 8192})
 	b.Warm()
 	for _, unit := range []string{"a", " ", "\n", " \n", "\u0301", "a\u0301", "你", "\xff", "😀", "🇨🇳", "\u200d", "👩\u200d", "\u1100", strings.Repeat(" ", 128) + "x"} {
-		text := strings.Repeat(unit, 256<<10/len(unit))
+		text := strings.Repeat(unit, 64<<10/len(unit))
 		turns := []contracts.Turn{{User: text, Assistant: text}}
 		began := time.Now()
-		p := b.Build(History{Turns: turns, Summary: &contracts.Summary{Text: text, Tokens: 1 << 18}}, Ask{Text: text})
+		p := b.Build(History{Turns: turns, Summary: &contracts.Summary{Text: text, Tokens: 1 << 16}}, Ask{Text: text})
 		if took := time.Since(began); took > 3*time.Second {
 			t.Errorf("%q: %s", unit, took)
 		}
