@@ -159,10 +159,21 @@ type Routed struct {
 	Name  string // of the table
 	Entry ModelEntry
 	Text  string // without the route that led it
+	Route string // that matched, be it the given one or the one that led; empty: none did
 }
 
 // leading is a route at the beginning of a text, such as "/zh/".
 var leading = regexp.MustCompile(`^\s*(/[A-Za-z0-9_-]{1,32}/)\s*`)
+
+// CutRoute takes the route off that leads a text such as "/zh/ hello". A text of
+// nothing else has none.
+func CutRoute(text string) (route, rest string, ok bool) {
+	m := leading.FindStringSubmatchIndex(text)
+	if m == nil || strings.TrimSpace(text[m[1]:]) == "" {
+		return "", text, false
+	}
+	return text[m[2]:m[3]], text[m[1]:], true
+}
 
 // Choose finds the model for a message: the explicit one, else the first whose
 // pattern matches route, else the first whose pattern matches the leading /xx/ of
@@ -173,17 +184,17 @@ func (r *Router) Choose(explicit, route, text string) (Routed, error) {
 		if !ok {
 			return Routed{}, &Error{Code: CodeModelUnknown, Message: fmt.Sprintf("there is no model %q", explicit)}
 		}
-		return Routed{name, entry, text}, nil
+		return Routed{Name: name, Entry: entry, Text: text}, nil
 	}
 	if name := r.match(route); name != "" {
-		return Routed{name, r.Table.Models[name], text}, nil
+		return Routed{name, r.Table.Models[name], text, route}, nil
 	}
-	if m := leading.FindStringSubmatchIndex(text); m != nil && strings.TrimSpace(text[m[1]:]) != "" {
-		if name := r.match(text[m[2]:m[3]]); name != "" {
-			return Routed{name, r.Table.Models[name], text[m[1]:]}, nil
+	if led, rest, ok := CutRoute(text); ok {
+		if name := r.match(led); name != "" {
+			return Routed{name, r.Table.Models[name], rest, led}, nil
 		}
 	}
-	return Routed{r.Table.Default, r.Table.Models[r.Table.Default], text}, nil
+	return Routed{Name: r.Table.Default, Entry: r.Table.Models[r.Table.Default], Text: text}, nil
 }
 
 func (r *Router) match(route string) string {

@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"regexp"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -36,13 +33,9 @@ type accepted struct {
 // forget lets go of what was stored, so that a request that waits does not hold it.
 func (a *accepted) forget() { a.message.Text, a.message.Prompt, a.message.Params = "", "", "" }
 
-// check refuses what a message must not be.
+// check refuses what a message must not be, beside its text.
 func (in *Ingress) check(r contracts.ChatRequest) error {
-	switch n := utf8.RuneCountInString(r.Message); {
-	case strings.TrimSpace(r.Message) == "":
-		return fail(contracts.CodeBadRequest, `field "message" must not be empty`)
-	case n > in.o.MaxChars:
-		return fail(contracts.CodeBadRequest, fmt.Sprintf(`field "message" has %d characters, at most %d are taken`, n, in.o.MaxChars))
+	switch {
 	case r.SessionID != "" && !sessionForm.MatchString(r.SessionID):
 		return fail(contracts.CodeBadRequest, `field "session_id" must be 1 to 64 of A-Z a-z 0-9 _ -`)
 	case r.Model != "" && !modelForm.MatchString(r.Model):
@@ -65,9 +58,10 @@ type draft struct {
 }
 
 // chatDraft is what a request of /api/chat says as a message.
-func (in *Ingress) chatDraft(r contracts.ChatRequest, route string) *draft {
+func (in *Ingress) chatDraft(r contracts.ChatRequest, route, body string) *draft {
 	d := &draft{
 		message:  contracts.Message{SessionID: r.SessionID, Text: r.Message, Model: r.Model, Route: route},
+		body:     body,
 		patience: in.o.Cap,
 	}
 	if r.Stream {
@@ -77,16 +71,25 @@ func (in *Ingress) chatDraft(r contracts.ChatRequest, route string) *draft {
 	if r.Timeout != nil {
 		d.patience = time.Duration(*r.Timeout) * time.Second
 	}
-	body := []string{r.Message, r.SessionID, r.Model}
-	if r.Cache != nil && !*r.Cache {
+	if wantsFresh(r) {
 		d.message.Flags |= contracts.FlagFresh
+	}
+	return d
+}
+
+func wantsFresh(r contracts.ChatRequest) bool { return r.Cache != nil && !*r.Cache }
+
+// chatBody is the digest of a request as it came, before the filter: that may be
+// another one when the request is repeated.
+func (in *Ingress) chatBody(r contracts.ChatRequest, route string) string {
+	body := []string{r.Message, r.SessionID, r.Model}
+	if wantsFresh(r) {
 		body = append(body, "fresh")
 	}
 	if route != "" { // the digests of requests without one are older than routes
 		body = append(body, route)
 	}
-	d.body = in.o.Namer.Digest("body", body...)
-	return d
+	return in.o.Namer.Digest("body", body...)
 }
 
 // accept names the message. A keyed request gets the id that its first

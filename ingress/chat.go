@@ -44,6 +44,10 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 	if err != nil {
 		return nil, err
 	}
+	body := in.chatBody(r, route)
+	if err := in.clean(&r); err != nil {
+		return nil, err
+	}
 	if err := in.check(r); err != nil {
 		return nil, err
 	}
@@ -55,7 +59,7 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return in.accept(c, who, in.chatDraft(r, route))
+	return in.accept(c, who, in.chatDraft(r, route, body))
 }
 
 // storeAndWait writes the result, or says where it will be.

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
+	"moltbot/ingress/filter"
 	"moltbot/ingress/limit"
 )
 
@@ -89,9 +90,11 @@ type Options struct {
 	// Abandoner finishes what no client can read any more; nil: it is answered.
 	Abandoner Abandoner
 
-	MaxBody       int64         // bytes; default 64 KiB
-	MaxOpenAIBody int64         // of /v1; default 960 KiB
-	MaxChars      int           // characters of a message; default 2048
+	MaxBody       int64 // bytes; default 64 KiB
+	MaxOpenAIBody int64 // of /v1; default 960 KiB
+	MaxChars      int   // characters of a message; default 2048
+	// Filter says what users' texts may hold. Default: filter.Normal.
+	Filter        filter.Mode
 	MaxHeader     int           // bytes; default 16 KiB
 	HeaderTimeout time.Duration // default 5s
 	ReadTimeout   time.Duration // of a body; default 15s
@@ -277,6 +280,9 @@ func setDefaults(o *Options) {
 	if o.MaxChars == 0 {
 		o.MaxChars = 2048
 	}
+	if o.Filter == "" {
+		o.Filter = filter.Normal
+	}
 	if o.MaxHeader == 0 {
 		o.MaxHeader = 16 << 10
 	}
@@ -301,6 +307,9 @@ func (o *Options) check() error {
 	}
 	if !o.Rate.IsZero() {
 		errs = append(errs, o.Rate.Check())
+	}
+	if o.Filter != "" && !o.Filter.Known() {
+		errs = append(errs, fmt.Errorf("there is no filter %q", o.Filter))
 	}
 	if o.Admin != nil {
 		errs = append(errs, o.Admin.check())

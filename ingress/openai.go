@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"moltbot/contracts"
+	"moltbot/ingress/filter"
 )
 
 // openAIPrefix is where the API that OpenAI's clients speak begins.
@@ -67,7 +68,7 @@ func (in *Ingress) admitCompletion(c echo.Context) (*accepted, *completion, erro
 	if err := in.mayUse(who, r.Model); err != nil {
 		return nil, nil, err
 	}
-	d, err := r.draft(c.Request().Header.Values(sessionHeader))
+	d, err := r.draft(c.Request().Header.Values(sessionHeader), in.o.Filter)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,8 +108,8 @@ func hintSize(err error) error {
 const sessionHeader = "X-Session-Id"
 
 // draft is what the request says as a message.
-func (r *completionRequest) draft(sessions []string) (*draft, error) {
-	messages, text, err := r.prompt()
+func (r *completionRequest) draft(sessions []string, mode filter.Mode) (*draft, error) {
+	messages, text, err := r.prompt(mode)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"moltbot/contracts"
+	"moltbot/ingress/filter"
 )
 
 // FuzzCompletion: what passes becomes a message that the workers can read, and
@@ -26,7 +27,7 @@ func FuzzCompletion(f *testing.F) {
 		r, err := decodeLenient(body)
 		var d *draft
 		if err == nil {
-			d, err = r.draft(nil)
+			d, err = r.draft(nil, filter.Normal)
 		}
 		if err != nil {
 			var e *contracts.Error

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"moltbot/contracts"
+	"moltbot/ingress/filter"
 )
 
 // completionMessage is one message of the client's own context.
@@ -73,6 +74,7 @@ func isBase64(s string) bool {
 // thread reads messages in order and knows which calls of tools are not answered yet.
 type thread struct {
 	messages []contracts.PromptMessage
+	filter   filter.Mode
 	lastUser string
 	asking   int // messages that an answer can be given to
 	pending  map[string]bool
@@ -80,11 +82,11 @@ type thread struct {
 
 // prompt gives the messages as the workers take them, and the text of the last
 // one that the user wrote.
-func (r *completionRequest) prompt() ([]contracts.PromptMessage, string, error) {
+func (r *completionRequest) prompt(mode filter.Mode) ([]contracts.PromptMessage, string, error) {
 	if n := len(r.Messages); n == 0 || n > maxMessages {
 		return nil, "", misfitting("messages", "messages must be 1 to %d", maxMessages)
 	}
-	t := thread{messages: make([]contracts.PromptMessage, 0, len(r.Messages))}
+	t := thread{filter: mode, messages: make([]contracts.PromptMessage, 0, len(r.Messages))}
 	for i := range r.Messages {
 		if err := t.add(&r.Messages[i], fmt.Sprintf("messages[%d]", i)); err != nil {
 			return nil, "", err
@@ -111,6 +113,7 @@ func (t *thread) add(m *completionMessage, at string) error {
 	if err != nil {
 		return err
 	}
+	parts = t.cleanParts(parts, m.Role)
 	if len(t.pending) > 0 && out.Role != contracts.RoleTool {
 		return misfitting(at+".role", "an assistant message with tool_calls must be followed by a tool message for each tool_call_id")
 	}
@@ -170,7 +173,7 @@ func (t *thread) assistant(out *contracts.PromptMessage, m *completionMessage, p
 		return err
 	}
 	if out.Text == "" {
-		out.Text = m.Refusal
+		out.Text = filter.Others(m.Refusal)
 	}
 	if len(m.ToolCalls) > maxTools {
 		return misfitting(at+".tool_calls", "at most %d calls are taken", maxTools)

@@ -62,8 +62,8 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
-	m.Text = choice.Text
-	request, err := t.request(m, choice, turns)
+	system := t.route(&m, &choice)
+	request, err := t.request(m, choice, system, turns)
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
@@ -82,7 +82,7 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	return t.outcome(task, m, answered{answer, choice.Table, ended}, turns)
+	return t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages}, turns)
 }
 
 // costs adds what an answer cost, and whether it is none of a model's. A cached
@@ -106,11 +106,22 @@ type answered struct {
 	model.Answer
 	table int64
 	at    time.Time
+	asked []model.Message
+}
+
+// route gives the system prompt of the route that m came by, and takes off m's
+// text the route that led it. A client's own messages were written for the model.
+func (t *turn) route(m *contracts.Message, c *model.Choice) (system string) {
+	if m.Text = c.Text; m.Prompt != "" {
+		return ""
+	}
+	system, m.Text = t.prompt.System(c.Text, m.Route, c.Route)
+	return system
 }
 
 // request is what the model is asked: the session with the new message, or the
 // context that the client brought along.
-func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Turn) (model.Request, error) {
+func (t *turn) request(m contracts.Message, c model.Choice, system string, turns []contracts.Turn) (model.Request, error) {
 	params, err := contracts.DecodeParams(m.Params)
 	if err != nil {
 		return model.Request{}, unreadable(err)
@@ -119,7 +130,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Tu
 		User: m.Conversation, Caller: m.Caller, Model: c.Model, Params: params, Fresh: m.Flags.Has(contracts.FlagFresh),
 	}
 	if m.Prompt == "" {
-		r.Messages = t.prompt.For(c.Model).Build(turns, m.Text)
+		r.Messages = t.told(&m, t.prompt.For(c.Model).Build(prompt.History{Turns: turns}, prompt.Ask{Text: m.Text, System: system}))
 		return r, nil
 	}
 	own, err := contracts.DecodePrompt(m.Prompt)
@@ -128,9 +139,17 @@ func (t *turn) request(m contracts.Message, c model.Choice, turns []contracts.Tu
 	}
 	r.Messages = own
 	if !m.Flags.Has(contracts.FlagUnkept) {
-		r.Messages = t.prompt.For(c.Model).Join(turns, own)
+		r.Messages = t.told(&m, t.prompt.For(c.Model).Join(prompt.History{Turns: turns}, own))
 	}
 	return r, nil
+}
+
+// told gives the messages of a prompt, and says where a text had to be cut for it.
+func (t *turn) told(m *contracts.Message, p prompt.Prompt) []model.Message {
+	if p.Shortened {
+		t.log.Debug().Str("message_id", m.ID).Int("turns", p.Kept).Msg("a text was too long for the prompt and was shortened")
+	}
+	return p.Messages
 }
 
 // unreadable is the verdict on a message that ingress should not have let through.
@@ -168,7 +187,8 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 		return o, err
 	}
 	turn := contracts.Turn{
-		ID: m.ID, User: m.Text, Assistant: a.Text, Tokens: t.prompt.For(a.Model).Count(m.Text) + t.answerTokens(a.Answer), At: a.at.UTC(),
+		ID: m.ID, User: m.Text, Assistant: a.Text, At: a.at.UTC(),
+		Tokens: t.prompt.For(a.Model).Count(m.Text) + prompt.ImagesOf(a.Model, a.asked) + t.answerTokens(a.Answer),
 	}
 	if o.Turn, err = t.store.SealTurn(m.Conversation, turn); err != nil {
 		return mailbox.Outcome{}, err

@@ -9,6 +9,7 @@ import (
 
 	"moltbot/contracts"
 	"moltbot/ingress"
+	"moltbot/ingress/filter"
 	"moltbot/ops/apidoc"
 	"moltbot/ops/config"
 	"moltbot/ops/embedded"
@@ -43,7 +44,8 @@ func (a *App) openWorkers(context.Context) error {
 	}
 	first := c.Model.First()
 	builder, err := prompt.New(prompt.Options{
-		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, System: c.Session.System,
+		Rounds: c.Session.Rounds, Tokens: c.Session.Tokens, MessageTokens: c.Session.MessageTokens,
+		System: c.Session.System, Systems: systems(c.Session.Systems),
 	})
 	if err != nil {
 		return err
@@ -111,7 +113,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
 		Models: a.models, MaxOpenAIBody: c.HTTP.MaxOpenAIBody, OpenAICap: c.Reply.OpenAICap,
-		Admin: admin, Docs: docs, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, MaxHeader: c.HTTP.MaxHeader,
+		Admin: admin, Docs: docs, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, Filter: filter.Mode(c.HTTP.Filter), MaxHeader: c.HTTP.MaxHeader,
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap, StreamCap: c.Reply.StreamCap, Abandoner: a.store,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, DailyTokens: int64(c.HTTP.DailyTokens), Budget: a.usage, Limits: a.rdb, TrustedProxy: proxies,
@@ -186,3 +188,11 @@ func closeListener(l net.Listener) func() error {
 }
 
 func uptime(since time.Time) int64 { return int64(time.Since(since).Seconds()) }
+
+func systems(of []config.System) []prompt.System {
+	all := make([]prompt.System, len(of))
+	for i, s := range of {
+		all[i] = prompt.System{Pattern: s.Pattern, Text: s.System}
+	}
+	return all
+}

@@ -84,11 +84,13 @@ type Workers struct {
 
 // Session shapes what the model is told of a conversation.
 type Session struct {
-	TTL        time.Duration `koanf:"ttl" doc:"How long a silent conversation is remembered."`
-	Rounds     int           `koanf:"rounds" doc:"Latest rounds given to the model."`
-	Tokens     int           `koanf:"tokens" doc:"Most tokens of past rounds given to the model."`
-	KeepRounds int           `koanf:"keep_rounds" doc:"Rounds stored per conversation; at least session.rounds."`
-	System     string        `koanf:"system" doc:"System prompt; empty means none."`
+	TTL           time.Duration `koanf:"ttl" doc:"How long a silent conversation is remembered."`
+	Rounds        int           `koanf:"rounds" doc:"Latest rounds given to the model."`
+	Tokens        int           `koanf:"tokens" doc:"Most tokens of past rounds and their summary given to the model; the newest round is always there, shortened if it must be."`
+	MessageTokens int           `koanf:"message_tokens" zero:"off" doc:"Most tokens of a new message given to the model; a longer one is shortened, with a note. At least 64; 0 means any. Messages of /v1 are never shortened."`
+	KeepRounds    int           `koanf:"keep_rounds" doc:"Rounds stored per conversation; at least session.rounds."`
+	System        string        `koanf:"system" doc:"System prompt where none of session.systems matches; empty means none."`
+	Systems       []System      `koanf:"-"` // system prompts of routes
 }
 
 // Reply says how long answers are waited for and kept.
@@ -104,7 +106,8 @@ type Reply struct {
 type HTTP struct {
 	MaxBody        int64         `koanf:"max_body" doc:"Largest request body, in bytes."`
 	MaxOpenAIBody  int64         `koanf:"max_openai_body" doc:"Largest request body of /v1, in bytes; at most 983040, which is what the queue takes."`
-	MaxChars       int           `koanf:"max_chars" doc:"Longest message text of /api/chat, in characters."`
+	MaxChars       int           `koanf:"max_chars" doc:"Longest message text of /api/chat, in characters, as the filter leaves it."`
+	Filter         string        `koanf:"filter" doc:"What users' texts may hold: normal (no control or invisible characters) or strict (only letters, digits, _, white space, Chinese and its punctuation)."`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"Time a client has to send its headers."`
 	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send the whole request; at least http.header_timeout."`
 	MaxHeader      int           `koanf:"max_header" doc:"Largest request header, in bytes."`
@@ -171,10 +174,10 @@ func Default() Config {
 			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, GroupCommit: true, PublishTimeout: 2 * time.Second,
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
-		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200},
+		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, MessageTokens: 8192, KeepRounds: 200},
 		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, StreamCap: 10 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
 		HTTP: HTTP{
-			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, Filter: FilterNormal, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 			MaxHeader: 16_384, RateLimit: "10/20", MaxWaiting: 20_000,
 		},
 		Model:   Models{Model: DefaultModel()},
@@ -187,6 +190,15 @@ func Default() Config {
 
 // maxOpenAIBody leaves 64 KiB of a NATS message for what is put around a body.
 const maxOpenAIBody = 983_040
+
+// leastMessageTokens leaves room for the note that a text was shortened.
+const leastMessageTokens = 64
+
+// What users' texts may hold.
+const (
+	FilterNormal = "normal"
+	FilterStrict = "strict"
+)
 
 // What happens to a message that no model answers.
 const (

@@ -80,8 +80,8 @@ func (r reader) pair(prefix string, name, value *yaml.Node) {
 	}
 	key := prefix + name.Value
 	e, known := r.book.byKey[key]
-	section, named := r.book.section(key), r.catalog.takes(key)
-	if !known && !section && !named || strings.Contains(name.Value, ".") {
+	section, named, systems := r.book.section(key), r.catalog.takes(key), r.takesSystems(key)
+	if !known && !section && !named && !systems || strings.Contains(name.Value, ".") {
 		r.unknown(key, name, value)
 		return
 	}
@@ -95,6 +95,8 @@ func (r reader) pair(prefix string, name, value *yaml.Node) {
 		r.leaf(key, e, value)
 	case named:
 		r.catalogued(key, value)
+	case systems:
+		r.readSystems(value)
 	case !empty(value): // a section whose keys are all commented out is fine
 		r.mapping(key+".", value)
 	}
@@ -120,6 +122,9 @@ func (r reader) unknown(key string, name, value *yaml.Node) {
 // names are the keys that may stand in the file.
 func (r reader) names() []string {
 	names := r.book.names()
+	if r.takesSystems(keySystems) {
+		names = append(names, keySystems)
+	}
 	if r.catalog != nil {
 		for _, key := range []string{keyProviders, keyModels, keyRouting} {
 			names = append(names, r.catalog.prefix+key)

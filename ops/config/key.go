@@ -30,11 +30,12 @@ type Key struct {
 // Keys lists every setting in the order of Config.
 func Keys() []Key { return keysOf("", Default()) }
 
-// NamedKeys lists the settings of the entries that a model file names, with
-// <name> for the name. They cannot be set by the environment.
+// NamedKeys lists the settings of the entries that a file names, with <name> for
+// the name, or lists, with []. They cannot be set by the environment.
 func NamedKeys() []Key {
 	keys := append(keysOf(keyProviders+".<name>.", defaultProvider(DefaultModel())), keysOf(keyModels+".<name>.", defaultEntry(DefaultModel()))...)
 	keys = append(append(keys, keysOf(keyRouting+".", routingKeys{})...), keysOf(keyRoutes+"[].", routeKeys{})...)
+	keys = append(keys, keysOf(keySystems+"[].", System{})...)
 	for i := range keys {
 		keys[i].Env, keys[i].FileEnv = "", ""
 	}

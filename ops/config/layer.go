@@ -43,6 +43,7 @@ type layer struct {
 	unread bool
 	// catalog is what a file names beside the keys of the book; nil where it may not.
 	catalog *catalogLayer
+	systems []System
 }
 
 func newLayer() *layer {

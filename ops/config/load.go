@@ -28,6 +28,7 @@ func Load(path string, environ []string) (Config, error) {
 	if c.Model.Catalog, err = catalogOf(c.Model.Model, model.catalog, file.catalog); err != nil {
 		return Config{}, err
 	}
+	c.Session.Systems = file.systems
 	if err := report(c.mistakes(), model, file, env); err != nil {
 		return Config{}, err
 	}

@@ -18,6 +18,9 @@ const mask = "***"
 func (c Config) Show(w io.Writer, format string) error {
 	all := nest(c)
 	c.Model.Catalog.show(all["model"].(map[string]any))
+	if len(c.Session.Systems) > 0 {
+		all["session"].(map[string]any)["systems"] = showSystems(c.Session.Systems)
+	}
 	var text []byte
 	var err error
 	switch format {

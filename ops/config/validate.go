@@ -41,6 +41,7 @@ func (c Config) mistakes() []finding {
 	f.pool(c.Pool)
 	f.queue(c.Queue, c.Workers)
 	f.limits(c)
+	f.systems(c.Session.Systems)
 	f = append(f, c.Model.checks("model.")...)
 	return f
 }
@@ -211,6 +212,9 @@ func (f *findings) limits(c Config) {
 	f.want(c.Session.KeepRounds >= c.Session.Rounds,
 		fmt.Sprintf("(%d) must be at least session.rounds (%d)", c.Session.KeepRounds, c.Session.Rounds),
 		"session.keep_rounds", "session.rounds")
+	f.want(c.Session.MessageTokens == 0 || c.Session.MessageTokens >= leastMessageTokens,
+		fmt.Sprintf("must be 0 or at least %d", leastMessageTokens), "session.message_tokens")
+	f.want(oneOf(c.HTTP.Filter, FilterNormal, FilterStrict), "must be normal or strict", "http.filter")
 	f.want(c.Reply.DoneTTL >= c.Reply.ResultTTL,
 		fmt.Sprintf("(%s) must be at least reply.result_ttl (%s)", show(c.Reply.DoneTTL), show(c.Reply.ResultTTL)),
 		"reply.done_ttl", "reply.result_ttl")

@@ -49,10 +49,11 @@ func writeReference(w io.Writer, keys, named []config.Key) error {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` |\n", k.Path, k.Type, code(k.Default), cell(k.Doc), k.Env)
 	}
+	ofModels := func(k config.Key) bool { return sectionOf(k.Path) != "session" }
 	b.WriteString(referenceNamed)
-	for _, k := range named {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Path, k.Type, code(k.Default), cell(k.Doc))
-	}
+	writeNamed(&b, named, ofModels)
+	b.WriteString(referenceSystems)
+	writeNamed(&b, named, func(k config.Key) bool { return !ofModels(k) })
 	b.WriteString(referenceSecrets)
 	for _, k := range append(keys, named...) {
 		if k.Secret {
@@ -62,6 +63,14 @@ func writeReference(w io.Writer, keys, named []config.Key) error {
 	b.WriteString(referenceExample + referenceModels)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func writeNamed(b *strings.Builder, named []config.Key, which func(config.Key) bool) {
+	for _, k := range named {
+		if which(k) {
+			fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", k.Path, k.Type, code(k.Default), cell(k.Doc))
+		}
+	}
 }
 
 func sectionOf(path string) string {
@@ -120,6 +129,16 @@ The model file, and the section ` + "`model`" + ` of the configuration file, may
 environment cannot. Where both files name the same, the configuration file's keys win. Without ` + "`models`" + ` the keys above are one provider with one model.
 With it, ` + "`model_provider`, `api_key` and `endpoint`" + ` are one more provider of that name, ` + "`model`" + ` is refused, and the other keys above are the
 defaults of every provider and model. ` + "`demo`" + ` is always there, as a provider and as a model.
+
+| Key | Type | Default | Meaning |
+|---|---|---|---|
+`
+
+const referenceSystems = `
+## System prompts of routes
+
+The section ` + "`session`" + ` of the configuration file may list system prompts for routes; the environment cannot. The path behind ` + "`/api/chat`" + `
+is looked at first, then the route that led to the model, then a leading ` + "`/xx/`" + ` of the text, which is taken off if it matches.
 
 | Key | Type | Default | Meaning |
 |---|---|---|---|

@@ -89,6 +89,7 @@ type Choice struct {
 	Listed string
 	Model  string // as the provider knows it
 	Text   string // of the message, without the route that led it
+	Route  string // that led to the model; empty: none did
 	Table  int64  // revision of the table; 0: there is none
 }
 

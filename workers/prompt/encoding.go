@@ -52,7 +52,7 @@ func newCounter(e Encoding) func(text string) int {
 		sum := 0
 		for text != "" {
 			var piece string
-			piece, text = cut(text)
+			piece, text = pieceOf(text)
 			n, err := codec.Count(piece)
 			if err != nil {
 				n = len(piece)
@@ -63,9 +63,9 @@ func newCounter(e Encoding) func(text string) int {
 	}
 }
 
-// cut takes a piece off a text. It cuts before a space if there is one in the
+// pieceOf takes a piece off a text. It cuts before a space if there is one in the
 // second half, as a token often begins there, else between characters.
-func cut(text string) (piece, rest string) {
+func pieceOf(text string) (piece, rest string) {
 	if len(text) <= maxPiece {
 		return text, ""
 	}

@@ -162,7 +162,8 @@ func (c *Chain) Choose(m contracts.Message) (model.Choice, error) {
 		who, listed = c.answer(through), through.links[0].name
 	}
 	return model.Choice{
-		Completer: who, Name: routed.Name, Listed: listed, Model: routed.Entry.Model, Text: routed.Text, Table: s.router.Revision,
+		Completer: who, Name: routed.Name, Listed: listed, Model: routed.Entry.Model, Text: routed.Text, Route: routed.Route,
+		Table: s.router.Revision,
 	}, nil
 }
 

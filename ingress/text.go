@@ -1,0 +1,34 @@
+package ingress
+
+import (
+	"moltbot/contracts"
+	"moltbot/ingress/filter"
+)
+
+// clean filters the text of r, or refuses it. Later steps see only what is left.
+func (in *Ingress) clean(r *contracts.ChatRequest) error {
+	text, err := filter.Rules{Mode: in.o.Filter, MaxChars: in.o.MaxChars}.Take(r.Message)
+	if err != nil {
+		return fail(contracts.CodeBadRequest, `field "message" `+err.Error())
+	}
+	r.Message = text
+	return nil
+}
+
+// cleanParts filters what a client's own message says. The words of a user are
+// filtered as on /api/chat; those of programs only lose what cannot be sent on.
+func (t *thread) cleanParts(parts []contracts.PromptPart, role string) []contracts.PromptPart {
+	kept := parts[:0]
+	for _, p := range parts {
+		blank := p.Text == ""
+		if role == string(contracts.RoleUser) {
+			p.Text = filter.Text(p.Text, t.filter)
+		} else {
+			p.Text = filter.Others(p.Text)
+		}
+		if p.Text != "" || p.Image != "" || blank {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
