@@ -209,8 +209,7 @@ func TestStoppedTurn(t *testing.T) {
 	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		s := newStage(t, rdb, workerstest.Queue{})
 		c := s.conversation("c")
-		s.publish(c, 1)
-		s.publish(c, 2)
+		first, second := s.publish(c, 1), s.publish(c, 2)
 		var notes []string
 		m := s.box(nil, func(o *mailbox.Options) {
 			o.Runner = &cutter{rdb: rdb, actor: o.Runner.(*actor), notes: &notes}
@@ -220,7 +219,7 @@ func TestStoppedTurn(t *testing.T) {
 				t.Fatalf("ends as %s", h)
 			}
 		}
-		if got := rdb.LRange(t.Context(), contracts.KeySession(c), 0, -1).Val(); len(got) != 2 || !strings.HasPrefix(got[0], "cut ") {
+		if got := s.turns(c); !slices.Equal(got, []string{"cut " + first, second}) {
 			t.Errorf("turns %q", got)
 		}
 		if !slices.Equal(notes, []string{"", "cut"}) {
