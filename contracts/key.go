@@ -51,6 +51,10 @@ func KeySessions(digest string) string { return "sessions:" + tag(digest) }
 // KeyJanitor is the lease of whichever worker purges a stream.
 func KeyJanitor(stream string) string { return "janitor:" + token(stream) }
 
+// KeyMark is what is known of a stream's life: when it was created, the last
+// sequence ever seen in it, and how often it went back in time.
+func KeyMark(stream string) string { return KeyJanitor(stream + "-mark") }
+
 // KeyCap holds who has how many of the calls that a model may get at a time.
 func KeyCap(model string) string { return "cap:" + token(model) }
 

@@ -81,20 +81,31 @@ func DecodeAttach(b []byte) (Attach, error) {
 	return a, nil
 }
 
-// Cancel tells whoever runs a message that nobody can read its answer any more.
-// It is published on SubjectCancel.
+// Cancel ends running messages of a conversation. It is published on
+// SubjectCancel. Without Before, nobody can read the answer of the message ID any
+// more. With it, ID is a command of the user to stop what came before.
 type Cancel struct {
 	Version int    `json:"v"`
 	ID      string `json:"id"`
+	// Before is the sequence of the command in StreamChat, and Life the stream's
+	// life that it counts in: what has a lower sequence is stopped.
+	Before uint64 `json:"before,omitempty"`
+	Life   int64  `json:"life,omitempty"`
 }
 
-// EncodeCancel gives the bytes to publish.
+// EncodeCancel gives the bytes to publish for a message that nobody can read.
 func EncodeCancel(id ID) []byte {
-	b, _ := json.Marshal(Cancel{Version: Version, ID: id.String()}) // cannot fail: two plain fields
+	b, _ := json.Marshal(Cancel{Version: Version, ID: id.String()}) // cannot fail: plain fields
 	return b
 }
 
-// DecodeCancel reads what EncodeCancel wrote.
+// EncodeStop gives the bytes to publish for the command id of sequence before.
+func EncodeStop(id ID, before uint64, life int64) []byte {
+	b, _ := json.Marshal(Cancel{Version: Version, ID: id.String(), Before: before, Life: life}) // cannot fail: plain fields
+	return b
+}
+
+// DecodeCancel reads what EncodeCancel or EncodeStop wrote.
 func DecodeCancel(b []byte) (Cancel, error) {
 	var c Cancel
 	if err := decode(b, &c, &c.Version, "cancel"); err != nil {

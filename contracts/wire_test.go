@@ -86,6 +86,10 @@ var wire = []struct {
 	{"attach", Attach{Version: Version, ReplyTo: "chat.reply.n1"}, func() ([]byte, error) { return EncodeAttach(Attach{ReplyTo: "chat.reply.n1"}), nil }, func(b []byte) (any, error) { return DecodeAttach(b) }},
 	{"attach_deltas", Attach{Version: Version, ReplyTo: "chat.reply.n1", Deltas: true}, func() ([]byte, error) { return EncodeAttach(Attach{ReplyTo: "chat.reply.n1", Deltas: true}), nil }, func(b []byte) (any, error) { return DecodeAttach(b) }},
 	{"cancel", Cancel{Version: Version, ID: anID}, func() ([]byte, error) { id, err := ParseID(anID); return EncodeCancel(id), err }, func(b []byte) (any, error) { return DecodeCancel(b) }},
+	{"cancel_stop", Cancel{Version: Version, ID: anID, Before: 41, Life: 1700000000000000001}, func() ([]byte, error) {
+		id, err := ParseID(anID)
+		return EncodeStop(id, 41, 1700000000000000001), err
+	}, func(b []byte) (any, error) { return DecodeCancel(b) }},
 	{"delta", aDelta, func() ([]byte, error) { return EncodeDelta(aDelta, place{}) }, func(b []byte) (any, error) {
 		s, err := SealedDelta(b)
 		if err != nil {

@@ -27,7 +27,8 @@ type accepted struct {
 	// repeated says that this Idempotency-Key was seen before.
 	repeated bool
 	patience time.Duration
-	budget   int64 // of the caller, in tokens a day; 0: none
+	budget   int64                 // of the caller, in tokens a day; 0: none
+	command  contracts.CommandName // empty: it is for a model
 }
 
 // forget lets go of what was stored, so that a request that waits does not hold it.
@@ -55,6 +56,7 @@ type draft struct {
 	// have in common.
 	body     string
 	patience time.Duration
+	command  contracts.CommandName // empty: it is for a model
 }
 
 // chatDraft is what a request of /api/chat says as a message.
@@ -63,6 +65,9 @@ func (in *Ingress) chatDraft(r contracts.ChatRequest, route, body string) *draft
 		message:  contracts.Message{SessionID: r.SessionID, Text: r.Message, Model: r.Model, Route: route},
 		body:     body,
 		patience: in.o.Cap,
+	}
+	if c, ok := contracts.ParseCommand(r.Message); ok {
+		d.command = c.Name
 	}
 	if r.Stream {
 		d.message.Flags |= contracts.FlagStream
@@ -95,7 +100,7 @@ func (in *Ingress) chatBody(r contracts.ChatRequest, route string) string {
 // accept names the message. A keyed request gets the id that its first
 // acceptance got, so that a retry is the same message and not one more.
 func (in *Ingress) accept(c echo.Context, who Identity, d *draft) (*accepted, error) {
-	a := &accepted{message: d.message, patience: d.patience}
+	a := &accepted{message: d.message, patience: d.patience, command: d.command}
 	key, err := idempotencyKey(c)
 	if err != nil {
 		return nil, err
@@ -122,7 +127,7 @@ func (in *Ingress) accept(c echo.Context, who Identity, d *draft) (*accepted, er
 	m.Conversation = in.conversation(who, m.SessionID)
 	a.id = names.NewID(m.Conversation, who.User, now, digest)
 	m.ID, m.Channel, m.RequestID = a.id.String(), contracts.ChannelAPI, requestID(c)
-	m.Accepted, m.Caller = a.id.At, userID(who.User)
+	m.Accepted, m.Caller, m.Allow = a.id.At, userID(who.User), who.Models
 	a.budget = cmp.Or(who.Budget, in.o.DailyTokens)
 	return a, nil
 }

@@ -9,11 +9,10 @@ import (
 )
 
 // afford refuses a message whose caller has used up the tokens of the day. It is
-// asked for every message that is about to be stored, so for everything that
-// costs a call of a model, and for nothing else: answers that are there already
-// can be fetched. Who cannot be looked up is let through, and counted.
+// asked for every message that is about to be stored and that costs a call of a
+// model: commands cost none, and answers that are there already can be fetched. Who cannot be looked up is let through, and counted.
 func (in *Ingress) afford(ctx context.Context, a *accepted) error {
-	if a.budget <= 0 || in.o.Budget == nil {
+	if a.budget <= 0 || in.o.Budget == nil || a.command != "" {
 		return nil
 	}
 	spent, err := in.o.Budget.Spent(ctx, a.message.Caller)

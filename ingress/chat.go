@@ -51,15 +51,17 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 	if err := in.check(r); err != nil {
 		return nil, err
 	}
-	if r.Model != "" {
+	d := in.chatDraft(r, route, body)
+	switch {
+	case r.Model != "":
 		err = in.mayUse(who, r.Model)
-	} else {
+	case d.command == "" && r.SessionID == "": // in a session a model may be chosen, which workers know
 		err = in.mayUseRouted(who, route, r.Message)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return in.accept(c, who, in.chatDraft(r, route, body))
+	return in.accept(c, who, d)
 }
 
 // storeAndWait writes the result, or says where it will be.
@@ -123,7 +125,11 @@ func (in *Ingress) stored(ctx context.Context, a *accepted) (known bool, err err
 	}
 	ctx, end := in.startStore(ctx)
 	began := time.Now()
-	known, err = in.publish.publish(ctx, &a.message, a.repeated)
+	if a.stops() {
+		known, err = in.storeStop(ctx, a)
+	} else {
+		known, err = in.publish.publish(ctx, &a.message, a.repeated)
+	}
 	in.metrics.store.Observe(time.Since(began).Seconds())
 	end(err)
 	if err == nil {

@@ -46,6 +46,7 @@ type entry struct {
 	lead  chan struct{} // closed: this entry's caller leads now
 	done  chan struct{} // closed: known and err are set
 	known bool
+	seq   uint64 // of a message that was published by itself
 	err   error
 }
 

@@ -90,6 +90,9 @@ type Options struct {
 	// Abandoner finishes what no client can read any more; nil: it is answered.
 	Abandoner Abandoner
 
+	// Stopper lets users stop answers; nil: a command to stop does it in its turn.
+	Stopper Stopper
+
 	MaxBody       int64 // bytes; default 64 KiB
 	MaxOpenAIBody int64 // of /v1; default 960 KiB
 	MaxChars      int   // characters of a message; default 2048

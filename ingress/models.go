@@ -31,8 +31,8 @@ func (in *Ingress) mayUse(who Identity, model string) error {
 }
 
 // mayUseRouted is mayUse for a message that names no model: it goes by the table
-// of now. Where it goes from there, by a table that is changed before it runs or
-// to a fall-back, is the operator's choice.
+// of now. The workers look again, by the table that holds then. What a model falls
+// back to is the operator's choice.
 func (in *Ingress) mayUseRouted(who Identity, route, text string) error {
 	if len(who.Models) == 0 {
 		return nil

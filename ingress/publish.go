@@ -79,6 +79,19 @@ func (p *publisher) publish(ctx context.Context, m *contracts.Message, repeated 
 	return known, nil
 }
 
+// publishAlone is publish for a message whose sequence must be known. Of one that
+// the stream had already it is the first one's.
+func (p *publisher) publishAlone(ctx context.Context, m *contracts.Message) (seq uint64, known bool, err error) {
+	e, err := p.entry(ctx, m)
+	if err != nil {
+		return 0, false, err
+	}
+	if known, err = p.single(ctx, e); err != nil {
+		return 0, false, p.refused(err, e.conversation)
+	}
+	return e.seq, known, nil
+}
+
 func (p *publisher) entry(ctx context.Context, m *contracts.Message) (*entry, error) {
 	data, err := contracts.EncodeMessage(*m, p.sealer)
 	if err != nil {
@@ -107,6 +120,7 @@ func (p *publisher) try(ctx context.Context, e *entry) (known bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	e.seq = ack.Sequence
 	return ack.Duplicate, nil
 }
 

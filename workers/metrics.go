@@ -37,6 +37,7 @@ type metrics struct {
 	pieces     prometheus.Counter
 	startDelay prometheus.Observer
 	model      map[string]prometheus.Observer
+	commands   map[contracts.CommandName]prometheus.Counter
 	answered   prometheus.Observer
 	failed     prometheus.Observer
 	now        func() time.Time
@@ -67,6 +68,13 @@ func newMetrics(reg prometheus.Registerer, now func() time.Time) *metrics {
 	m.pieces = with.NewCounter(prometheus.CounterOpts{
 		Name: "moltbot_workers_stream_pieces_total", Help: "Pieces of answers sent to those who read along.",
 	})
+	commands := with.NewCounterVec(prometheus.CounterOpts{
+		Name: "moltbot_workers_commands_total", Help: "Commands of users that were answered, by name.",
+	}, []string{"command"})
+	m.commands = map[contracts.CommandName]prometheus.Counter{}
+	for _, c := range []contracts.CommandName{contracts.CommandNew, contracts.CommandStop, contracts.CommandHelp, contracts.CommandModel} {
+		m.commands[c] = commands.WithLabelValues(string(c))
+	}
 	m.startDelay = with.NewHistogram(prometheus.HistogramOpts{
 		Name: "moltbot_workers_start_delay_seconds", Buckets: slow(),
 		Help: "Time from the acceptance of a message to the beginning of its first run.",
@@ -145,6 +153,12 @@ func (m *metrics) end() {
 func (m *metrics) piece() {
 	if m != nil {
 		m.pieces.Inc()
+	}
+}
+
+func (m *metrics) commanded(c contracts.CommandName) {
+	if m != nil {
+		m.commands[c].Inc()
 	}
 }
 

@@ -20,9 +20,10 @@ const maxAttached = 16
 type replies struct {
 	conn      *nats.Conn
 	log       zerolog.Logger
-	sealer    contracts.Sealer                                 // of pieces
-	here      func(subject string, reply contracts.Reply) bool // see Options.Here
-	hereDelta func(subject string, d contracts.Delta) bool     // see Options.HereDelta
+	sealer    contracts.Sealer                                     // of pieces
+	here      func(subject string, reply contracts.Reply) bool     // see Options.Here
+	hereDelta func(subject string, d contracts.Delta) bool         // see Options.HereDelta
+	stops     func(conversation string, before uint64, life int64) // see mailbox.Mailbox.Stop
 	metrics   *metrics
 
 	mu   sync.Mutex

@@ -148,6 +148,16 @@ func (p *pieces) wasShown() bool {
 	return p.shown
 }
 
+// said is the answer so far; that of nil, which nobody reads along, is empty.
+func (p *pieces) said() string {
+	if p == nil {
+		return ""
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return string(p.text)
+}
+
 // sendDelta hands a piece to inboxes. One that gets lost is no error: the reply
 // has the whole answer.
 func (r *replies) sendDelta(inboxes []string, d contracts.Delta) {

@@ -52,13 +52,17 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 	p := t.replies.piecesOf(&m, task)
 	t.replies.begin(task.ID, &running{cancel: cancel, pieces: p})
 	defer func() { o.Waiters = t.replies.end(task.ID) }() // also when the completer panics
+	if c, ok := commandOf(&m); ok {
+		o, err = t.command(&task, &m, c, p)
+		return o, err
+	}
 	o, err = t.answer(ctx, task, m, p)
 	return o, judged(ctx, &m, p, err)
 }
 
 func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message, p *pieces) (mailbox.Outcome, error) {
 	turns := t.recall(task)
-	choice, err := t.models.Choose(m)
+	choice, gone, err := t.choose(&task, &m)
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
@@ -82,7 +86,13 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	return t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages}, turns)
+	o, err := t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages}, turns)
+	if gone {
+		n := readNote(task.Note)
+		n.model = ""
+		o.Note = n.kept()
+	}
+	return o, err
 }
 
 // costs adds what an answer cost, and whether it is none of a model's. A cached
@@ -238,7 +248,11 @@ func (t *turn) Fail(task mailbox.Task, why *contracts.Error) mailbox.Outcome {
 	if err != nil {
 		t.log.Error().Err(err).Str("message_id", task.ID).Msg("failure not recorded for the client")
 	}
-	return mailbox.Outcome{Result: result}
+	o := mailbox.Outcome{Result: result}
+	if errors.Is(why, mailbox.ErrStopped) {
+		t.stopped(task, &m, why, &o)
+	}
+	return o
 }
 
 // Reply sends the parked result to the request that waits for it, and to those

@@ -61,6 +61,8 @@ type Options struct {
 // message unless it is contracts.Retryable.
 type Models interface {
 	Choose(m contracts.Message) (model.Choice, error)
+	// Names lists those that a user may choose from, in order. The slice is the caller's.
+	Names() []string
 }
 
 // Workers is the role.
@@ -102,11 +104,12 @@ func New(o Options) (*Workers, error) {
 		run.tracer = o.Traces.Tracer(tracerName)
 		mo.Watch.Tracer = run.tracer
 	}
-	mo.Runner = run
+	mo.Runner, mo.Unstoppable, mo.Busy = run, run.unstoppable, run.busy
 	box, err := mailbox.New(o.Node, mo)
 	if err != nil {
 		return nil, err
 	}
+	w.replies.stops = box.Stop
 	w.pool = &pool{
 		gate: newGate(o.Slots), settler: box, consumer: o.Consumer, healthy: w.Healthy,
 		softStop: o.SoftStop, log: o.Log, metrics: counts,

@@ -54,8 +54,11 @@ func (p *pulse) beat() {
 	}
 	call, done := context.WithTimeout(p.ctx, m.o.CallTimeout)
 	defer done()
-	if ours, err := m.box.renew(call, h); err == nil && !ours {
+	ours, stop, err := m.box.renew(call, h)
+	if err == nil && !ours {
 		p.cancel(errLeaseTaken)
+	} else if stop > 0 {
+		m.stops.found(h.conversation, stop+1, h.created)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -232,14 +232,17 @@ func (b *box) hold(ctx context.Context, h *holding, id string, wait time.Duratio
 	return storeError("hold", err)
 }
 
-// renew answers false when somebody else has the lease.
-func (b *box) renew(ctx context.Context, h *holding) (bool, error) {
+// renew answers false when somebody else has the lease. What has the sequence stop
+// or a lower one was stopped by the user.
+func (b *box) renew(ctx context.Context, h *holding) (ours bool, stop uint64, _ error) {
 	k := b.keys(h.conversation)
-	n, err := b.scripts.renew.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, ms(b.o.Lease)).Int()
+	v, err := b.scripts.renew.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, ms(b.o.Lease), h.created).Slice()
 	if err != nil {
-		return true, storeError("renew", err)
+		return true, 0, storeError("renew", err)
 	}
-	return n != 0, nil
+	r := reader{vals: v}
+	n, stop := r.int(), r.seq()
+	return r.bad || n != 0, stop, r.err("renew")
 }
 
 func (b *box) outbox(ctx context.Context, h *holding) ([][]byte, error) {

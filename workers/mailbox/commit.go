@@ -3,8 +3,6 @@ package mailbox
 import (
 	"context"
 	"time"
-
-	"moltbot/contracts"
 )
 
 // commitSurely commits as often as it takes: the run is paid for, and giving it
@@ -37,28 +35,45 @@ const commitAgain = 250 * time.Millisecond
 // begins again and keeps the answer; when the user stopped the message in the
 // meantime, the stop becomes its outcome.
 func (m *Mailbox) commit(work context.Context, h *holding, t Task, o *Outcome, stopped bool) (committed, error) {
-	c, err := m.box.commit(work, h, t, *o, stopped)
-	if err == nil && c.state == stateStopped {
-		*o = m.fail(t, &contracts.Error{Code: contracts.CodeStopped, Message: "stopped by the user"})
-		c, err = m.box.commit(work, h, t, *o, true)
+	for lost := false; ; {
+		c, err := m.box.commit(work, h, t, *o, stopped || o.Unstopped)
+		switch {
+		case err != nil:
+			return c, err
+		case c.state == stateStopped:
+			*o, stopped = m.undo(t, *o), true
+		case c.state == stateLost && !lost:
+			lost = true
+			if s, err := m.beginAgain(work, h, &t); s != stateGo || err != nil {
+				return committed{state: s}, err
+			}
+		default:
+			return c, nil
+		}
 	}
-	if err != nil || c.state != stateLost {
-		return c, err
-	}
+}
+
+// undo is the outcome of a message that was stopped when o was made already.
+func (m *Mailbox) undo(t Task, o Outcome) Outcome {
+	t.Undone = &o
+	stopped := m.fail(t, stopError(ErrStopped))
+	stopped.Waiters = o.Waiters
+	return stopped
+}
+
+// beginAgain makes the box again, after its loss, for the message that runs.
+func (m *Mailbox) beginAgain(work context.Context, h *holding, t *Task) (state, error) {
 	b, err := m.box.begin(work, wakeup{
 		conversation: h.conversation, id: t.ID, seq: t.Sequence, created: h.created, token: h.token,
 	})
-	if err != nil {
-		return c, err
+	switch {
+	case err != nil:
+		return stateLost, err
+	case b.state == stateBusy:
+		return stateFenced, nil
+	case b.state == stateGo:
+		h.fence, t.Epoch = b.fence, b.epoch
+		m.o.Log.Warn().Str("conversation", h.conversation).Msg("the conversation's record was lost in the store and begun again")
 	}
-	switch b.state {
-	case stateFinished:
-		return committed{state: stateFinished}, nil
-	case stateBusy:
-		return committed{state: stateFenced}, nil
-	}
-	h.fence = b.fence
-	t.Epoch = b.epoch
-	m.o.Log.Warn().Str("conversation", h.conversation).Msg("the conversation's record was lost in the store and begun again")
-	return m.box.commit(work, h, t, *o, stopped)
+	return b.state, nil
 }

@@ -130,7 +130,9 @@ func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (n
 				return false, handled, err
 			}
 		}
+		waiters := o.Waiters
 		o = m.fail(t, final)
+		o.Waiters = waiters // they read along when it failed
 	}
 	return m.finish(work, h, t, o, stoppedByUser(err))
 }
@@ -177,8 +179,8 @@ func (m *Mailbox) attempt(ctx context.Context, h *holding, t Task) (o Outcome, e
 	switch {
 	case t.Raw:
 		return Outcome{}, dead("the message cannot be read", nil)
-	case t.Sequence <= h.stop:
-		return Outcome{}, &contracts.Error{Code: contracts.CodeStopped, Message: "stopped by the user"}
+	case m.stopped(h, t):
+		return Outcome{}, stopError(ErrStopped)
 	case t.Attempt > m.o.MaxAttempts:
 		return Outcome{}, dead(fmt.Sprintf("no answer after %d attempts", m.o.MaxAttempts), nil)
 	}
@@ -187,7 +189,10 @@ func (m *Mailbox) attempt(ctx context.Context, h *holding, t Task) (o Outcome, e
 			err = fmt.Errorf("run panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return m.o.Runner.Run(ctx, t)
+	ctx, end := m.stoppable(ctx, h, t)
+	defer end()
+	o, err = m.o.Runner.Run(ctx, t)
+	return o, stoppedRun(ctx, err)
 }
 
 // fail is the outcome of a message that gets no answer.

@@ -227,7 +227,7 @@ func (j *Janitor) remember(ctx context.Context, s *jetstream.StreamInfo, known s
 	return n, storeError("set the stream's mark", err)
 }
 
-func (j *Janitor) markKey() string { return contracts.KeyJanitor(j.o.Stream + "-mark") }
+func (j *Janitor) markKey() string { return contracts.KeyMark(j.o.Stream) }
 
 // myTurn takes or keeps the janitor's lease. Two janitors at once do no harm,
 // so a failing Redis only means that nobody purges for the moment.

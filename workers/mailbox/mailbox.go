@@ -39,6 +39,8 @@ type Task struct {
 	Epoch   int64
 	Attempt int   // 1 for the first
 	Run     int64 // the fence: it grows from run to run of one message
+	// Undone, for Fail, is what a run made before the user stopped the message.
+	Undone *Outcome
 	// Raw says that Data has no readable id; ID is then a contracts.DeadID.
 	Raw bool
 	// TraceID is for log lines; empty when there are no traces.
@@ -62,6 +64,8 @@ type Outcome struct {
 	Note *string
 	// Waiters, for Reply, are inboxes that asked for the answer while it was made.
 	Waiters []string
+	// Unstopped says that a stop which came meanwhile does not undo it.
+	Unstopped bool
 	// failed says that it came from Fail.
 	failed bool
 }
@@ -106,6 +110,7 @@ type Mailbox struct {
 	js     jetstream.JetStream
 	box    *box
 	memory *memory
+	stops  *stops
 	track  *track // nil: the stream is asked for every head
 	token  atomic.Uint64
 	newest newest
@@ -127,7 +132,7 @@ func New(node string, o Options) (*Mailbox, error) {
 	}
 	o.node = node
 	m := &Mailbox{o: o, js: js, lookup: gets{conn: o.Conn, stream: o.Stream, timeout: o.CallTimeout}}
-	m.box = newBox(&m.o)
+	m.box, m.stops = newBox(&m.o), newStops(o.Now)
 	if o.Alone {
 		m.track = newTrack()
 	}
@@ -196,7 +201,11 @@ func (m *Mailbox) begin(take, work context.Context, h *holding) (Handled, error)
 		m.ack(h)
 		return HandledDone, nil
 	case stateBusy:
-		m.nak(h, m.busyDelay(h.delivered, b.wait))
+		wait := m.busyDelay(h.delivered, b.wait)
+		if m.o.Busy != nil && m.o.Busy(work, m.task(h, h.own), h.created) {
+			wait = 0
+		}
+		m.nak(h, wait)
 		return HandledBusy, nil
 	}
 	m.crash("begun")

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -61,6 +62,13 @@ type Options struct {
 	// Committed is told of each message whose commit added to the context, and how
 	// many entries it has now; may be nil. It must not block.
 	Committed func(t Task, entries int)
+	// Unstoppable says of a message, by its letter, that no stop reaches it; nil: each
+	// can be stopped.
+	Unstoppable func(letter any) bool
+	// Busy is told of each delivery whose conversation somebody has, and of the life
+	// of the stream that its sequence counts in. free says that nobody has the
+	// conversation any more. May be nil.
+	Busy func(ctx context.Context, t Task, life int64) (free bool)
 	// Watch is told what happens, for metrics and traces; its zero value hears nothing.
 	Watch Watch
 

@@ -191,7 +191,7 @@ func TestRepeatedHold(t *testing.T) {
 				t.Fatalf("tries %q, failures %q", b.field(t, "t:m1"), b.field(t, "f:m1"))
 			}
 		}
-		if ours, err := b.renew(t.Context(), h); err != nil || ours {
+		if ours, _, err := b.renew(t.Context(), h); err != nil || ours {
 			t.Fatalf("renew after hold = %v, %v", ours, err)
 		}
 		b.leaseIs(t, contracts.LeaseHeld)
@@ -226,7 +226,7 @@ func TestLateRenewDoesNotTakeTheLeaseBack(t *testing.T) {
 			eachBox(t, func(t *testing.T, b *box) {
 				h, _ := take(t, b, "t1", "m1", 1)
 				end(t, b, h)
-				if ours, err := b.renew(t.Context(), h); err != nil || ours {
+				if ours, _, err := b.renew(t.Context(), h); err != nil || ours {
 					t.Errorf("renew = %v, %v", ours, err)
 				}
 				b.leaseIs(t, "")
@@ -237,7 +237,7 @@ func TestLateRenewDoesNotTakeTheLeaseBack(t *testing.T) {
 				h, _ := take(t, b, "t1", "m1", 1)
 				must(t, b.rdb.Del(t.Context(), contracts.KeyLease(conv)).Err())
 				end(t, b, h)
-				if ours, err := b.renew(t.Context(), h); err != nil || ours {
+				if ours, _, err := b.renew(t.Context(), h); err != nil || ours {
 					t.Errorf("renew = %v, %v", ours, err)
 				}
 				b.leaseIs(t, "")
@@ -250,17 +250,17 @@ func TestRenew(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
 		h, _ := take(t, b, "t1", "m1", 1)
 		must(t, b.rdb.Del(t.Context(), contracts.KeyLease(conv)).Err())
-		if ours, err := b.renew(t.Context(), h); err != nil || !ours {
+		if ours, _, err := b.renew(t.Context(), h); err != nil || !ours {
 			t.Fatalf("renew of a lease that ran out = %v, %v", ours, err)
 		}
 		b.leaseIs(t, "t1")
 		must(t, b.rdb.FlushAll(t.Context()).Err())
-		if ours, err := b.renew(t.Context(), h); err != nil || !ours {
+		if ours, _, err := b.renew(t.Context(), h); err != nil || !ours {
 			t.Fatalf("renew in an empty Redis = %v, %v", ours, err)
 		}
 		b.leaseIs(t, "") // nothing is made up
 		take(t, b, "t2", "m1", 1)
-		if ours, err := b.renew(t.Context(), h); err != nil || ours {
+		if ours, _, err := b.renew(t.Context(), h); err != nil || ours {
 			t.Fatalf("renew of another's lease = %v, %v", ours, err)
 		}
 		b.leaseIs(t, "t2")

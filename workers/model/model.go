@@ -102,6 +102,9 @@ func (o Only) Choose(m contracts.Message) (Choice, error) {
 	return Choice{Completer: o.Completer, Name: m.Model, Model: m.Model, Text: m.Text}, nil
 }
 
+// Names gives none: there is nothing to choose from.
+func (o Only) Names() []string { return nil }
+
 // estimate guesses the tokens of a text from its bytes.
 func estimate(text string) int { return (len(text) + 2) / 3 }
 

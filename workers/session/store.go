@@ -36,8 +36,8 @@ type Options struct {
 
 // Store reads and writes sessions. It is safe for concurrent use.
 type Store struct {
-	o                     Options
-	claim, reset, abandon *redis.Script
+	o                           Options
+	claim, reset, abandon, stop *redis.Script
 }
 
 // New gives a Store over o.
@@ -53,6 +53,7 @@ func New(o Options) *Store {
 	}
 	return &Store{
 		o: o, claim: redis.NewScript(claimLua), reset: redis.NewScript(resetLua), abandon: redis.NewScript(abandonLua),
+		stop: redis.NewScript(stopLua),
 	}
 }
 

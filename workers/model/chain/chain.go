@@ -114,6 +114,9 @@ func (c *Chain) Close() error {
 // Router is the table that messages are chosen by now.
 func (c *Chain) Router() *contracts.Router { return c.state.Load().router }
 
+// Names lists the models of the table that holds now.
+func (c *Chain) Names() []string { return c.Router().Names() }
+
 // Use makes r the table for the messages to come. It refuses a table that names
 // a provider which this process does not have; then the old one stays.
 func (c *Chain) Use(r *contracts.Router) error {

@@ -121,6 +121,7 @@ type Server struct {
 	mu       sync.Mutex
 	behave   func(Request) Behavior
 	requests []Request
+	open     map[string]int // requests that are being answered, by their last user message
 }
 
 // New starts a server on a free port of the loopback interface.
@@ -131,7 +132,7 @@ func New(o Options) *Server {
 	if o.Behave == nil {
 		o.Behave = func(Request) Behavior { return Behavior{} }
 	}
-	s := &Server{opts: o, behave: o.Behave, closed: make(chan struct{})}
+	s := &Server{opts: o, behave: o.Behave, closed: make(chan struct{}), open: make(map[string]int)}
 	s.server = httptest.NewServer(s)
 	s.URL = s.server.URL + "/v1"
 	return s
@@ -157,6 +158,19 @@ func (s *Server) Requests() []Request {
 	return slices.Clone(s.requests)
 }
 
+// Open counts the requests with this last user message whose client still waits.
+func (s *Server) Open(lastUser string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[lastUser]
+}
+
+func (s *Server) left(req Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[req.LastUser()]--
+}
+
 // ServeHTTP answers POST .../chat/completions and POST .../messages.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	speak := openAI()
@@ -170,8 +184,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.requests = append(s.requests, req)
+	s.open[req.LastUser()]++
 	behave := s.behave
 	s.mu.Unlock()
+	defer s.left(req)
 	b := behave(req)
 	if !s.wait(r, req, b) {
 		return
