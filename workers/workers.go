@@ -90,7 +90,7 @@ func New(o Options) (*Workers, error) {
 	mo := o.Mailbox
 	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
 	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
-	mo.Alone, mo.Committed = o.Alone, after(w.notes.committed, o.Mailbox.Committed)
+	mo.Alone, mo.Committed = o.Alone, each(w.notes.committed, o.Mailbox.Committed)
 	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
 	w.replies.metrics = counts

@@ -89,7 +89,8 @@ func parseCursor(s string) (l listed, err error) {
 func (s *Store) List(ctx context.Context, caller, after string, limit int) (page contracts.SessionPage, err error) {
 	page.Sessions = []contracts.SessionItem{}
 	var last listed
-	end := "" // behind the last one on the page
+	end := ""      // behind the last one on the page
+	var gone []any // what has expired
 	if after != "" {
 		if last, err = parseCursor(after); err != nil {
 			return page, err
@@ -104,10 +105,11 @@ func (s *Store) List(ctx context.Context, caller, after string, limit int) (page
 		if err != nil {
 			return page, err
 		}
-		items, err := s.items(ctx, key, behind(found, after, last))
+		items, expired, err := s.items(ctx, behind(found, after, last))
 		if err != nil {
 			return page, err
 		}
+		gone = append(gone, expired...)
 		for _, it := range items {
 			if len(page.Sessions) == limit {
 				page.Next = end
@@ -116,8 +118,11 @@ func (s *Store) List(ctx context.Context, caller, after string, limit int) (page
 			page.Sessions, end = append(page.Sessions, it.SessionItem), it.cursor
 		}
 		if page.Next != "" || len(found) < limit {
-			return page, nil
+			break
 		}
 	}
-	return page, nil
+	if len(gone) > 0 { // at the end: the steps above count the entries
+		err = s.scripts.unlist.Run(ctx, s.o.Redis, []string{key}, gone...).Err()
+	}
+	return page, storeError("tidy list of sessions", err)
 }

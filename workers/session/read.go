@@ -53,27 +53,25 @@ type item struct {
 	cursor string
 }
 
-// items looks up what a list says, in one round trip, and takes out of the list
-// what has expired.
-func (s *Store) items(ctx context.Context, key string, found []listed) ([]item, error) {
+// items looks up what a list says, in one round trip. Gone has what has expired,
+// as the script that takes it out of the list wants it.
+func (s *Store) items(ctx context.Context, found []listed) (items []item, gone []any, err error) {
 	if len(found) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	looks := make([]look, len(found))
-	_, err := s.o.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = s.o.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, l := range found {
 			looks[i] = lookUp(ctx, p, l.conversation)
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) && !wrongType(err) {
-		return nil, storeError("read sessions", err)
+		return nil, nil, storeError("read sessions", err)
 	}
-	var items []item
-	var gone []any
 	for i, l := range found {
 		if err := looks[i].turns.Err(); err != nil && !wrongType(err) {
-			return nil, storeError("read session", err)
+			return nil, nil, storeError("read session", err)
 		}
 		it, ok := s.itemOf(l.conversation, looks[i])
 		if !ok {
@@ -82,12 +80,7 @@ func (s *Store) items(ctx context.Context, key string, found []listed) ([]item, 
 		}
 		items = append(items, item{it, l.cursor()})
 	}
-	if len(gone) > 0 {
-		err = s.scripts.unlist.Run(ctx, s.o.Redis, []string{key}, gone...).Err()
-	} else {
-		err = nil
-	}
-	return items, storeError("tidy list of sessions", err)
+	return items, gone, nil
 }
 
 // look is what a list wants to know of a session.

@@ -14,9 +14,9 @@ import (
 	"moltbot/workers/mailbox"
 )
 
-// after gives a mailbox.Options.Committed that tells each of fs in turn; nil ones
+// each gives a mailbox.Options.Committed that tells each of fs in turn; nil ones
 // are left out.
-func after(fs ...func(mailbox.Task, int)) func(mailbox.Task, int) {
+func each(fs ...func(mailbox.Task, int)) func(mailbox.Task, int) {
 	return func(t mailbox.Task, entries int) {
 		for _, f := range fs {
 			if f != nil {
