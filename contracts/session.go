@@ -70,3 +70,10 @@ func DecodeAbout(b []byte) (a About, err error) {
 	}
 	return a, nil
 }
+
+// SessionsDigest is the digest of a caller in KeySessions. Caller is as in Message.
+func SessionsDigest(n interface {
+	Digest(purpose string, parts ...string) string
+}, caller string) string {
+	return n.Digest("sessions", caller)
+}

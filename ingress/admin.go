@@ -37,6 +37,9 @@ type Admin struct {
 	// Purge forgets cached answers, of one model or, without a name, of all;
 	// nil: nobody can.
 	Purge func(ctx context.Context, model string) error
+	// Owner gives whose session a conversation is, for "moltbot session"; nil:
+	// operators have nothing to do with sessions.
+	Owner func(ctx context.Context, conversation string) (a contracts.About, found bool, err error)
 
 	// Models shows and changes the table of models; nil: nobody can.
 	Models ModelAdmin
@@ -91,6 +94,9 @@ func (a *Admin) open(in *Ingress) {
 	}
 	if a.Purge != nil {
 		e.DELETE("/admin/cache", in.purgeCache(a))
+	}
+	if a.Owner != nil {
+		in.adminSessions(e, a)
 	}
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,

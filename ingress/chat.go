@@ -222,26 +222,6 @@ func (in *Ingress) waitParam(c echo.Context, streams bool) (time.Duration, error
 	return time.Duration(n) * time.Second, nil
 }
 
-// deleteSession is DELETE /api/sessions/{id}. A session that does not exist is
-// as good as forgotten, so the answer is the same.
-func (in *Ingress) deleteSession(c echo.Context) error {
-	who, err := in.authenticate(c, "")
-	if err != nil {
-		return err
-	}
-	if err := in.spend(c, who); err != nil {
-		return err
-	}
-	session := c.Param("id")
-	if !sessionForm.MatchString(session) {
-		return fail(contracts.CodeBadRequest, "a session id is 1 to 64 of A-Z a-z 0-9 _ -")
-	}
-	if err := in.o.Store.Reset(c.Request().Context(), in.conversation(who, session)); err != nil {
-		return err
-	}
-	return c.NoContent(http.StatusNoContent)
-}
-
 // answer writes a final result: a reply, or the problem it ended with.
 func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 	c.Set(keyMessageID, r.ID)

@@ -68,8 +68,8 @@ func TestSessions(t *testing.T) {
 	if res := r.call(http.MethodDelete, "/api/sessions/mine", ""); res.status != 204 || res.body != "" {
 		t.Errorf("delete: %d %s", res.status, res.body)
 	}
-	if len(r.store.resets) != 1 || r.store.resets[0] != a.Conversation {
-		t.Errorf("reset %v, want %s", r.store.resets, a.Conversation)
+	if len(r.store.erased) != 1 || r.store.erased[0] != "api:ann "+a.Conversation {
+		t.Errorf("erased %v, want %s", r.store.erased, a.Conversation)
 	}
 	problem(t, r.call(http.MethodDelete, "/api/sessions/a.b", ""), contracts.CodeBadRequest)
 	problem(t, r.call(http.MethodDelete, "/api/sessions/mine", "", "Authorization:"), contracts.CodeUnauthorized)

@@ -3,6 +3,7 @@ package ingress_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -19,8 +20,12 @@ type store struct {
 	results map[string][]byte // sealed
 	done    map[string]bool
 	claims  map[string]claim
-	resets  []string
-	down    bool
+	erased  []string
+	lists   []string
+	reads   []contracts.SessionSpan
+
+	sessions map[string]contracts.SessionDetail
+	down     bool
 
 	onResult func(ctx context.Context)
 	onClaim  func(ctx context.Context)
@@ -32,7 +37,7 @@ type claim struct {
 }
 
 func newStore() *store {
-	return &store{results: make(map[string][]byte), done: make(map[string]bool), claims: make(map[string]claim)}
+	return &store{results: make(map[string][]byte), done: make(map[string]bool), claims: make(map[string]claim), sessions: make(map[string]contracts.SessionDetail)}
 }
 
 func (s *store) failing(down bool) {
@@ -113,14 +118,34 @@ func (s *store) Claim(ctx context.Context, digest, body string, now time.Time) (
 	return c.first, c.body == body, !known, nil
 }
 
-func (s *store) Reset(_ context.Context, conversation string) error {
+func (s *store) Erase(_ context.Context, caller, conversation string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.fault(); err != nil {
 		return err
 	}
-	s.resets = append(s.resets, conversation)
+	s.erased = append(s.erased, caller+" "+conversation)
+	delete(s.sessions, conversation)
 	return nil
+}
+
+func (s *store) List(_ context.Context, caller, after string, limit int) (contracts.SessionPage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lists = append(s.lists, fmt.Sprintf("%s %q %d", caller, after, limit))
+	page := contracts.SessionPage{Sessions: []contracts.SessionItem{}, Next: "next"}
+	for _, d := range s.sessions {
+		page.Sessions = append(page.Sessions, d.Session)
+	}
+	return page, s.fault()
+}
+
+func (s *store) Read(_ context.Context, conversation string, span contracts.SessionSpan) (contracts.SessionDetail, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads = append(s.reads, span)
+	d, found := s.sessions[conversation]
+	return d, found, s.fault()
 }
 
 // worker takes messages from CHAT and replies as contracts say: parked first,

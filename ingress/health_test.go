@@ -177,7 +177,7 @@ func TestListenerLost(t *testing.T) {
 	r := newBareRig(t)
 	l := listen(t)
 	in, err := ingress.New(ingress.Options{
-		Node: "n1", Listener: l, Conn: r.conn, Store: r.store, Opener: r.store, Sealer: place{}, Namer: r.namer, Verifier: users,
+		Node: "n1", Listener: l, Conn: r.conn, Store: r.store, Sessions: r.store, Opener: r.store, Sealer: place{}, Namer: r.namer, Verifier: users,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -31,8 +31,6 @@ type Store interface {
 	Result(ctx context.Context, id contracts.ID) (r contracts.Result, found, done bool, err error)
 	// Claim records the first acceptance of an idempotency key.
 	Claim(ctx context.Context, digest, body string, now time.Time) (first time.Time, same, fresh bool, err error)
-	// Reset forgets what was said in a conversation.
-	Reset(ctx context.Context, conversation string) error
 }
 
 // Opener opens the sealed result that a reply carries.
@@ -72,6 +70,7 @@ type Options struct {
 	Listener net.Listener // of the public API; closed by Run
 	Conn     *nats.Conn
 	Store    Store
+	Sessions Sessions
 	Opener   Opener
 	Sealer   contracts.Sealer
 	Namer    *contracts.Namer
@@ -300,7 +299,7 @@ func setDefaults(o *Options) {
 func (o *Options) check() error {
 	var errs []error
 	need := map[string]bool{
-		"Node": o.Node != "", "Listener": o.Listener != nil, "Conn": o.Conn != nil, "Store": o.Store != nil,
+		"Node": o.Node != "", "Listener": o.Listener != nil, "Conn": o.Conn != nil, "Store": o.Store != nil, "Sessions": o.Sessions != nil,
 		"Opener": o.Opener != nil, "Sealer": o.Sealer != nil, "Namer": o.Namer != nil, "Verifier": o.Verifier != nil,
 	}
 	for name, given := range need {

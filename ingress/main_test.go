@@ -226,7 +226,7 @@ func (r *rig) run(change ...func(*ingress.Options)) {
 	r.t.Helper()
 	l := listen(r.t)
 	o := ingress.Options{
-		Node: "n1", Listener: l, Conn: r.conn, Store: r.store, Opener: r.store, Sealer: place{}, Namer: r.namer,
+		Node: "n1", Listener: l, Conn: r.conn, Store: r.store, Sessions: r.store, Opener: r.store, Sealer: place{}, Namer: r.namer,
 		Verifier: users, Log: zerolog.New(r.logs), Now: r.clock.now, Cap: patient, Publish: patient / 2,
 	}
 	for _, f := range change {

@@ -21,6 +21,9 @@ func (in *Ingress) routes() *echo.Echo {
 	e.POST("/api/chat", in.chat)
 	e.POST("/api/chat/*", in.chat)
 	e.GET("/api/chat/:id", in.chatResult)
+	e.GET("/api/sessions", in.listSessions)
+	e.GET("/api/sessions/:id", in.showSession)
+	e.GET("/api/sessions/:id/export", in.exportSession)
 	e.DELETE("/api/sessions/:id", in.deleteSession)
 
 	if in.o.Docs != nil {

@@ -104,6 +104,7 @@ func events() map[mailbox.Event]prometheus.CounterOpts {
 		mailbox.EventCommitAgain: {Name: "moltbot_workers_commit_retries_total", Help: "Commits that Redis did not confirm and that were repeated."},
 		mailbox.EventOutStored:   {Name: "moltbot_workers_outbox_stored_total", Help: "Outbox entries stored for delivery."},
 		mailbox.EventOutHeld:     {Name: "moltbot_workers_outbox_held_total", Help: "Times a conversation was closed because its outbox could not be stored."},
+		mailbox.EventMended:      {Name: "moltbot_workers_foreign_values_total", Help: "Times values of a foreign type were taken from a conversation's keys in Redis."},
 	}
 }
 

@@ -193,6 +193,7 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 		ID: m.ID, SessionID: m.SessionID, Reply: a.Text, ToolCalls: a.ToolCalls, Model: a.Model, ModelVersion: a.Version,
 		Usage: a.Usage, Finish: a.Finish, At: a.at.UTC(), Run: task.Run, Table: a.table, Cached: a.Cached,
 	})
+	o.Trail = a.Key
 	if err != nil || m.Flags.Has(contracts.FlagUnkept) || a.Text == "" || a.Apology {
 		return o, err
 	}

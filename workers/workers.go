@@ -71,6 +71,7 @@ type Workers struct {
 	pool    *pool
 	janitor *mailbox.Janitor
 	replies *replies
+	notes   *notes
 }
 
 // New checks o and wires the role. It opens nothing.
@@ -82,7 +83,7 @@ func New(o Options) (*Workers, error) {
 	if o.Slots < 0 || o.SoftStop < 0 {
 		return nil, errors.New("workers options: Slots and SoftStop must not be negative")
 	}
-	w := &Workers{o: o, replies: newReplies(o.Conn, o.Log)}
+	w := &Workers{o: o, replies: newReplies(o.Conn, o.Log), notes: newNotes(&o)}
 	w.replies.here, w.replies.hereDelta, w.replies.sealer = o.Here, o.HereDelta, o.Sealer
 	w.janitor = mailbox.NewJanitor(mailbox.JanitorOptions{
 		Conn: o.Conn, Redis: o.Redis, Log: o.Log, Node: o.Node, Stream: contracts.StreamChat,
@@ -91,7 +92,7 @@ func New(o Options) (*Workers, error) {
 	mo := o.Mailbox
 	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
 	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
-	mo.Alone = o.Alone
+	mo.Alone, mo.Committed = o.Alone, each(w.notes.committed, o.Mailbox.Committed)
 	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
 	w.replies.metrics = counts
@@ -140,9 +141,12 @@ func (w *Workers) Run(ctx context.Context) error {
 	tidying, stopTidying := context.WithCancel(context.WithoutCancel(ctx))
 	tidied := make(chan error, 1)
 	go func() { tidied <- w.janitor.Run(tidying) }()
+	noted := make(chan struct{})
+	go func() { defer close(noted); w.notes.run(tidying) }()
 	w.o.Log.Info().Int("slots", w.o.Slots).Msg("workers ready")
 	err = w.pool.run(ctx)
 	stopTidying()
+	<-noted
 	return errors.Join(err, <-tidied)
 }
 

@@ -32,6 +32,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"ModelsNode": contracts.ModelsNode{}, "ModelTable": contracts.ModelTable{}, "ModelRoute": contracts.ModelRoute{},
 		"ModelEntry": contracts.ModelEntry{}, "ModelRequest": contracts.ModelRequest{}, "ModelReply": contracts.ModelReply{},
 		"AdminUsage": contracts.AdminUsage{}, "UsageRow": contracts.UsageRow{}, "CachePurged": contracts.CachePurged{},
+		"SessionItem": contracts.SessionItem{}, "SessionPage": contracts.SessionPage{}, "SessionTurn": contracts.SessionTurn{},
+		"SessionSummary": contracts.SessionSummary{}, "SessionDetail": contracts.SessionDetail{}, "SessionExport": contracts.SessionExport{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

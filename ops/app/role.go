@@ -71,7 +71,7 @@ func (a *App) openWorkers(context.Context) error {
 func mailboxOptions(c config.Config) mailbox.Options {
 	q := c.Queue
 	return mailbox.Options{
-		Window: c.Session.Rounds, KeepTurns: c.Session.KeepRounds, Lease: q.Lease, AckWait: q.AckWait, Beat: q.Beat,
+		Window: c.Session.Rounds, KeepTurns: c.Session.KeepRounds, KeepBytes: c.Session.MaxBytes, MaxAge: c.Session.MaxAge, Lease: q.Lease, AckWait: q.AckWait, Beat: q.Beat,
 		BusyDelay: q.BusyDelay, MaxAttempts: q.MaxAttempts, RetryBase: q.RetryBase, RetryMax: q.RetryMax,
 		RetryFor: q.RetryFor, MaxKept: int(keptPerConversation(q)), ContextTTL: c.Session.TTL,
 		BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL, ResultTTL: c.Reply.ResultTTL, Crash: crashPoint(),
@@ -110,7 +110,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		return err
 	}
 	a.ingress, err = ingress.New(ingress.Options{
-		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
+		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Sessions: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
 		Models: a.models, MaxOpenAIBody: c.HTTP.MaxOpenAIBody, OpenAICap: c.Reply.OpenAICap,
 		Admin: admin, Docs: docs, MaxBody: c.HTTP.MaxBody, MaxChars: c.HTTP.MaxChars, Filter: filter.Mode(c.HTTP.Filter), MaxHeader: c.HTTP.MaxHeader,

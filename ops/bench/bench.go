@@ -238,7 +238,7 @@ func Run(ctx context.Context, o Options) (r report.Report, err error) {
 // bound is the time after which something must be wrong: the loads, their last
 // answers, and start and stop of the processes.
 func (o Options) bound(turns int) time.Duration {
-	one := 2*(o.Warmup+o.Duration+requestTimeout) + 3*o.ModelTime + startWait + time.Minute
+	one := 3*(o.Warmup+o.Duration+requestTimeout) + 3*o.ModelTime + startWait + time.Minute
 	return time.Duration(turns) * one
 }
 

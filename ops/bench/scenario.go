@@ -21,13 +21,15 @@ const (
 	Scale   = "scale"   // throughput of 2, 4 and 8 worker processes
 	Stream  = "stream"  // clients that read answers while a slow model makes them
 	Idle    = "idle"    // no load
+	// Strangers is chat beside somebody who asks for made-up ids.
+	Strangers = "strangers"
 
 	against = "against" // a server that the user names
 )
 
 // Names lists the scenarios.
 func Names() []string {
-	return []string{Health, Floor, Chat, OpenAI, Cache, Fresh, Context, Waiting, Scale, Stream, Idle}
+	return []string{Health, Floor, Chat, OpenAI, Cache, Fresh, Context, Waiting, Scale, Stream, Strangers, Idle}
 }
 
 const (
@@ -44,6 +46,8 @@ func (b *bench) measure(ctx context.Context, t turn) ([]report.Row, error) {
 		return b.scale(ctx, t)
 	case Stream:
 		return b.streams(ctx, t)
+	case Strangers:
+		return b.strangers(ctx, t)
 	case Idle:
 		return b.idle(ctx, t)
 	}

@@ -95,6 +95,20 @@ func TestCache(t *testing.T) {
 	}
 }
 
+func TestStrangers(t *testing.T) {
+	o := quick(t, Strangers)
+	o.Rate = 200
+	r := measured(t, o)
+	if len(r.Rows) != 3 || r.Rows[0].Requests == 0 {
+		t.Fatalf("%+v", r.Rows)
+	}
+	for _, row := range r.Rows[1:] {
+		if row.Requests == 0 || row.Failed > 0 || !strings.Contains(row.Note, "strange requests/s were answered, of 200 asked; the usual callers") {
+			t.Errorf("%+v", row)
+		}
+	}
+}
+
 func TestHealth(t *testing.T) {
 	r := measured(t, quick(t, Health))
 	if len(r.Rows) != 2 || r.Rows[0].Requests == 0 || r.Rows[1].Requests == 0 {

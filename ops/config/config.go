@@ -85,6 +85,8 @@ type Workers struct {
 // Session shapes what the model is told of a conversation.
 type Session struct {
 	TTL           time.Duration `koanf:"ttl" doc:"How long a silent conversation is remembered."`
+	MaxAge        time.Duration `koanf:"max_age" zero:"off" doc:"Age at which a conversation ends even if it is in use; 0 means any."`
+	MaxBytes      int           `koanf:"max_bytes" doc:"Most bytes stored of one conversation; the oldest rounds go first, the newest always stays."`
 	Rounds        int           `koanf:"rounds" doc:"Latest rounds given to the model."`
 	Tokens        int           `koanf:"tokens" doc:"Most tokens of past rounds and their summary given to the model; the newest round is always there, shortened if it must be."`
 	MessageTokens int           `koanf:"message_tokens" zero:"off" doc:"Most tokens of a new message given to the model; a longer one is shortened, with a note. At least 64; 0 means any. Messages of /v1 are never shortened."`
@@ -174,7 +176,7 @@ func Default() Config {
 			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, GroupCommit: true, PublishTimeout: 2 * time.Second,
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
-		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, MessageTokens: 8192, KeepRounds: 200},
+		Session: Session{TTL: 30 * time.Minute, MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 20, Rounds: 10, Tokens: 1024, MessageTokens: 8192, KeepRounds: 200},
 		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, StreamCap: 10 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
 		HTTP: HTTP{
 			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, Filter: FilterNormal, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,

@@ -150,6 +150,9 @@ func admin(ctx context.Context, conf config.Config, method, path string, ask, in
 	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
+	if res.StatusCode == http.StatusNoContent {
+		return nil
+	}
 	if res.StatusCode != http.StatusOK {
 		var p contracts.Problem
 		if json.Unmarshal(b, &p) != nil {

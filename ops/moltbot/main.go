@@ -44,6 +44,7 @@ type cli struct {
 	Model   modelCmd   `cmd:"" help:"Show and change the models while everything runs."`
 	Usage   usageCmd   `cmd:"" help:"Show what callers used of the models."`
 	Cache   cacheCmd   `cmd:"" help:"Cached answers."`
+	Session sessionCmd `cmd:"" help:"Sessions of callers: list, show, erase."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
 	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
 	Bench   benchCmd   `cmd:"" help:"Measure how fast this machine runs it."`

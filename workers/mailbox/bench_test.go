@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"testing"
 
 	"moltbot/contracts"
@@ -29,4 +30,10 @@ func BenchmarkBeginCommit(b *testing.B) {
 			b.Fatalf("commit = %+v", c)
 		}
 	}
+	_, stats, _ := strings.Cut(rdb.Info(b.Context(), "commandstats").Val(), "cmdstat_evalsha:")
+	_, stats, _ = strings.Cut(stats, "usec=")
+	spent, _, _ := strings.Cut(stats, ",")
+	µs, err := strconv.ParseFloat(spent, 64)
+	must(b, err)
+	b.ReportMetric(µs/float64(seq), "redis-µs/op")
 }

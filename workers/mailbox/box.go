@@ -36,6 +36,15 @@ var renewLua string
 //go:embed lua/clear.lua
 var clearLua string
 
+//go:embed lua/mend.lua
+var mendLua string
+
+//go:embed lua/newest.lua
+var newestLua string
+
+func beginSource() string { return newestLua + beginLua }
+func claimSource() string { return newestLua + claimLua }
+
 // box is the Redis side of a mailbox: who has a conversation, how far it is,
 // and the one step that finishes a message. Every call may be repeated.
 type box struct {
@@ -43,15 +52,15 @@ type box struct {
 	keys func(conversation string) contracts.BoxKeys
 	o    *Options
 
-	scripts struct{ begin, claim, commit, release, hold, renew, clear *redis.Script }
+	scripts struct{ begin, claim, commit, release, hold, renew, clear, mend *redis.Script }
 }
 
 func newBox(o *Options) *box {
 	b := &box{rdb: o.Redis, keys: o.Keys, o: o}
-	b.scripts.begin, b.scripts.claim = redis.NewScript(beginLua), redis.NewScript(claimLua)
+	b.scripts.begin, b.scripts.claim = redis.NewScript(beginSource()), redis.NewScript(claimSource())
 	b.scripts.commit, b.scripts.release = redis.NewScript(commitLua), redis.NewScript(releaseLua)
 	b.scripts.hold, b.scripts.renew = redis.NewScript(holdLua), redis.NewScript(renewLua)
-	b.scripts.clear = redis.NewScript(clearLua)
+	b.scripts.clear, b.scripts.mend = redis.NewScript(clearLua), redis.NewScript(mendLua)
 	return b
 }
 
@@ -108,9 +117,9 @@ var errAnswer = errors.New("unexpected answer of a Redis script")
 
 func (b *box) begin(ctx context.Context, w wakeup) (begun, error) {
 	k := b.keys(w.conversation)
-	v, err := b.scripts.begin.Run(ctx, b.rdb,
+	v, err := b.run(ctx, b.scripts.begin, place{w.conversation, w.id},
 		[]string{k.Lease, k.Box, k.Context, k.Out, contracts.KeyDone(w.conversation, w.id), k.Summary},
-		w.token, ms(b.o.Lease), w.seq, w.created, w.id, b.o.Window, jitter(b.o.BoxTTL), w.version).Slice()
+		w.token, ms(b.o.Lease), w.seq, w.created, w.id, b.o.Window, jitter(b.o.BoxTTL), w.version, b.o.KeepBytes).Slice()
 	if err != nil {
 		return begun{}, storeError("begin", err)
 	}
@@ -150,9 +159,9 @@ type claimed struct {
 
 func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, error) {
 	k := b.keys(h.conversation)
-	v, err := b.scripts.claim.Run(ctx, b.rdb,
+	v, err := b.run(ctx, b.scripts.claim, place{h.conversation, id},
 		[]string{k.Lease, k.Box, contracts.KeyDone(h.conversation, id), k.Context, k.Summary},
-		h.token, h.fence, id, undo, b.o.Window, h.known.version).Slice()
+		h.token, h.fence, id, undo, b.o.Window, h.known.version, b.o.KeepBytes).Slice()
 	if err != nil {
 		return claimed{}, storeError("claim", err)
 	}
@@ -187,14 +196,14 @@ func (b *box) commit(ctx context.Context, h *holding, t Task, o Outcome, stopped
 	if o.Note != nil {
 		note = "=" + *o.Note
 	}
-	v, err := b.scripts.commit.Run(ctx, b.rdb,
+	v, err := b.run(ctx, b.scripts.commit, place{h.conversation, t.ID},
 		[]string{
 			k.Lease, k.Box, k.Context, k.Out,
 			contracts.KeyDone(h.conversation, t.ID), contracts.KeyResult(h.conversation, t.ID), k.Summary,
 		},
 		h.token, h.fence, t.Sequence, t.ID, t.Epoch, flag(stopped), o.Turn, o.Result, o.Out, b.o.KeepTurns,
 		jitter(b.o.ContextTTL), jitter(b.o.BoxTTL), jitter(b.o.DoneTTL), jitter(b.o.ResultTTL), b.o.firstSeq(), h.created,
-		flag(o.Reset), note).Slice()
+		flag(o.Reset), note, b.o.KeepBytes, b.o.Now().UnixMilli(), b.o.MaxAge.Milliseconds(), ringEntry(h.conversation, t.ID, o.Trail)).Slice()
 	if err != nil {
 		return committed{}, storeError("commit", err)
 	}
@@ -217,7 +226,7 @@ const everything = uint64(1) << 53
 // names a message whose attempt did not happen.
 func (b *box) release(ctx context.Context, h *holding, upto uint64, refund string) (state, uint64, error) {
 	k := b.keys(h.conversation)
-	v, err := b.scripts.release.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, h.reached, upto, refund, h.created).Slice()
+	v, err := b.run(ctx, b.scripts.release, place{h.conversation, refund}, []string{k.Lease, k.Box}, h.token, h.reached, upto, refund, h.created).Slice()
 	if err != nil {
 		return "", 0, storeError("release", err)
 	}
@@ -228,7 +237,7 @@ func (b *box) release(ctx context.Context, h *holding, upto uint64, refund strin
 
 func (b *box) hold(ctx context.Context, h *holding, id string, wait time.Duration, refund bool, f failures) error {
 	k := b.keys(h.conversation)
-	_, err := b.scripts.hold.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, id, ms(wait), flag(refund), f.String()).Result()
+	_, err := b.run(ctx, b.scripts.hold, place{h.conversation, id}, []string{k.Lease, k.Box}, h.token, id, ms(wait), flag(refund), f.String()).Result()
 	return storeError("hold", err)
 }
 
@@ -236,7 +245,7 @@ func (b *box) hold(ctx context.Context, h *holding, id string, wait time.Duratio
 // or a lower one was stopped by the user.
 func (b *box) renew(ctx context.Context, h *holding) (ours bool, stop uint64, _ error) {
 	k := b.keys(h.conversation)
-	v, err := b.scripts.renew.Run(ctx, b.rdb, []string{k.Lease, k.Box}, h.token, ms(b.o.Lease), h.created).Slice()
+	v, err := b.run(ctx, b.scripts.renew, place{h.conversation, h.ownID}, []string{k.Lease, k.Box}, h.token, ms(b.o.Lease), h.created).Slice()
 	if err != nil {
 		return true, 0, storeError("renew", err)
 	}

@@ -62,6 +62,9 @@ type Outcome struct {
 	Reset bool
 	// Note, unless nil, is kept for the messages behind this one.
 	Note *string
+	// Trail names, in one short word, what else was made of the message, for
+	// whoever erases the conversation; may be empty.
+	Trail string
 	// Waiters, for Reply, are inboxes that asked for the answer while it was made.
 	Waiters []string
 	// Unstopped says that a stop which came meanwhile does not undo it.

@@ -25,6 +25,7 @@ const (
 	EventCommitAgain              // a commit that Redis did not confirm and that is repeated
 	EventOutStored                // an outbox entry was stored for delivery
 	EventOutHeld                  // a conversation was closed because its outbox could not be stored
+	EventMended                   // values of a foreign type were taken from a conversation's keys
 	Events                        // how many there are
 )
 

@@ -39,6 +39,7 @@ type Options struct {
 
 	Window    int // context entries that begin brings; 0: none
 	KeepTurns int // context entries kept; default 200
+	KeepBytes int // of context entries kept, but the newest always; default 1 MiB
 	// Memory is the room for what Runners remember of contexts, in bytes;
 	// default 32 MiB, negative: none.
 	Memory int
@@ -55,6 +56,7 @@ type Options struct {
 	MaxKept     int           // finished messages of a conversation left in the stream; default 16
 
 	ContextTTL time.Duration // default 30m
+	MaxAge     time.Duration // of a context, from its first entry; default: any
 	BoxTTL     time.Duration // default 24h
 	DoneTTL    time.Duration // default 24h
 	ResultTTL  time.Duration // default 1h
@@ -98,7 +100,7 @@ func setDefaults(o *Options) {
 	numbers := []struct {
 		n    *int
 		want int
-	}{{&o.KeepTurns, 200}, {&o.MaxAttempts, 5}, {&o.MaxKept, 16}, {&o.Memory, 32 << 20}}
+	}{{&o.KeepTurns, 200}, {&o.KeepBytes, 1 << 20}, {&o.MaxAttempts, 5}, {&o.MaxKept, 16}, {&o.Memory, 32 << 20}}
 	for _, n := range numbers {
 		if *n.n == 0 {
 			*n.n = n.want

@@ -7,8 +7,8 @@ import "github.com/redis/go-redis/v9"
 func Scripts() map[string]string {
 	out := make(map[string]string)
 	for name, source := range map[string]string{
-		"begin": beginLua, "claim": claimLua, "commit": commitLua, "release": releaseLua, "hold": holdLua,
-		"renew": renewLua, "clear": clearLua, "mark": markLua,
+		"begin": beginSource(), "claim": claimSource(), "commit": commitLua, "release": releaseLua, "hold": holdLua,
+		"renew": renewLua, "clear": clearLua, "mark": markLua, "mend": mendLua,
 	} {
 		out[redis.NewScript(source).Hash()] = name
 	}

@@ -55,6 +55,8 @@ type Answer struct {
 	Tokens int
 	// Cached says that it was made for another request.
 	Cached bool
+	// Key is the digest under which it is kept for identical requests; empty: it is not.
+	Key string
 	// Apology says that no model answered, and that Text is an apology for it.
 	Apology bool
 	// Cost in the operator's currency, and the time until the first token, as they

@@ -28,17 +28,27 @@ var resetLua string
 type Options struct {
 	Redis  redis.UniversalClient // required
 	Sealer contracts.Sealer      // required
+	// Namer names callers' lists of sessions; nil: there are none.
+	Namer Namer
 
 	ResultTTL time.Duration // of a result and an idempotency record; default 1h
 	BoxTTL    time.Duration // default 24h
 	DoneTTL   time.Duration // of a done marker; default 24h
+	// SessionTTL is how long a session lives after its last turn; default 30m.
+	SessionTTL time.Duration
+	KeepTurns  int // most turns of a session; default 200
+	KeepBytes  int // most bytes of them; default 1 MiB
 }
 
 // Store reads and writes sessions. It is safe for concurrent use.
 type Store struct {
 	o                           Options
 	claim, reset, abandon, stop *redis.Script
+	scripts                     scripts
 }
+
+// scripts are those of sessions as their callers see them.
+type scripts struct{ about, index, unlist, read, trail, erase *redis.Script }
 
 // New gives a Store over o.
 func New(o Options) *Store {
@@ -51,9 +61,22 @@ func New(o Options) *Store {
 	if o.DoneTTL == 0 {
 		o.DoneTTL = 24 * time.Hour
 	}
+	if o.SessionTTL == 0 {
+		o.SessionTTL = 30 * time.Minute
+	}
+	if o.KeepTurns == 0 {
+		o.KeepTurns = 200
+	}
+	if o.KeepBytes == 0 {
+		o.KeepBytes = 1 << 20
+	}
 	return &Store{
 		o: o, claim: redis.NewScript(claimLua), reset: redis.NewScript(resetLua), abandon: redis.NewScript(abandonLua),
 		stop: redis.NewScript(stopLua),
+		scripts: scripts{
+			about: redis.NewScript(aboutLua), index: redis.NewScript(indexLua), unlist: redis.NewScript(unlistLua),
+			read: redis.NewScript(readLua), trail: redis.NewScript(trailLua), erase: redis.NewScript(eraseLua),
+		},
 	}
 }
 

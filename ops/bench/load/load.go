@@ -49,6 +49,8 @@ type Options struct {
 	Warmup time.Duration
 	// Duration is what is recorded. Required, unless Count is given.
 	Duration time.Duration
+	// Status is the one that good answers have. Default: 200.
+	Status int
 	// Timeout bounds one request. Default: 30s.
 	Timeout time.Duration
 	// First is the number of the first request. Default: 0.
@@ -69,6 +71,9 @@ type Live struct {
 func (o Options) withDefaults() (Options, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second
+	}
+	if o.Status == 0 {
+		o.Status = fasthttp.StatusOK
 	}
 	if o.Live == nil {
 		o.Live = &Live{}

@@ -2,14 +2,15 @@
 -- there is more to do. Repeating the call with the same token is harmless.
 -- Every write costs a line in Redis' log, so the fields of the box are written
 -- at once.
--- KEYS: lease box context out done summary    ARGV: token leaseMS seq created id window boxMS version
+-- KEYS: lease box context out done summary    ARGV: token leaseMS seq created id window boxMS version room
 local lease, box, context, out, done = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local token, seq, created, id = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 local finished = redis.call('EXISTS', done)
 if finished == 1 and redis.call('LLEN', out) == 0 then return {'finished'} end
 
-local f = redis.call('HMGET', box, 'last', 'want', 'epoch', 'stop', 'created', 't:' .. id, 'f:' .. id, 'fence', 'version', 'note')
+local f = redis.call('HMGET', box, 'last', 'want', 'epoch', 'stop', 'created', 't:' .. id, 'f:' .. id, 'fence', 'version', 'note',
+  'turns', 'bytes')
 local last, want, stop = tonumber(f[1] or 0), tonumber(f[2] or 0), tonumber(f[4] or 0)
 local set = {}
 -- A recreated stream counts from 1 again.
@@ -52,9 +53,10 @@ redis.call('SET', lease, token, 'PX', ARGV[2])
 -- Who knows the context already is not sent it again.
 local turns, same, summary = {}, 0, ''
 if context ~= '' and tonumber(ARGV[6]) > 0 then
-  if f[9] and f[9] == ARGV[8] and redis.call('EXISTS', context) == 1 then same = 1
+  local have = redis.call('LLEN', context)
+  if have > 0 and f[9] and f[9] == ARGV[8] then same = 1
   else
-    turns = redis.call('LRANGE', context, -tonumber(ARGV[6]), -1)
+    if have > 0 then turns = newest(context, have, tonumber(ARGV[6]), tonumber(ARGV[9]), f[11] or 0, f[12] or 0) end
     summary = redis.call('GET', KEYS[6]) or ''
   end
 end

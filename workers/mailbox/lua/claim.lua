@@ -1,9 +1,10 @@
 -- The holder turns to a message that is not the one it was woken by: is it
 -- finished, and if not, count the attempt. The attempt that begin counted for
 -- the delivered message is taken back when undo names it.
--- KEYS: lease box done context summary    ARGV: token fence id undo window version
+-- KEYS: lease box done context summary    ARGV: token fence id undo window version room
 local box, token, id, undo = KEYS[2], ARGV[1], ARGV[3], ARGV[4]
-local b = redis.call('HMGET', box, 'fence', 'holder', 't:' .. id, 'f:' .. id, 't:' .. undo, 'epoch', 'stop', 'version', 'note')
+local b = redis.call('HMGET', box, 'fence', 'holder', 't:' .. id, 'f:' .. id, 't:' .. undo, 'epoch', 'stop', 'version', 'note',
+  'turns', 'bytes')
 if not b[1] then return {'lost'} end
 if b[1] ~= ARGV[2] or b[2] ~= token then return {'fenced'} end
 if undo ~= '' and b[5] then
@@ -25,9 +26,10 @@ if by ~= token then
 end
 local turns, same, summary = {}, 0, ''
 if tonumber(ARGV[5]) > 0 then
-  if b[8] and b[8] == ARGV[6] and redis.call('EXISTS', KEYS[4]) == 1 then same = 1
+  local have = redis.call('LLEN', KEYS[4])
+  if have > 0 and b[8] and b[8] == ARGV[6] then same = 1
   else
-    turns = redis.call('LRANGE', KEYS[4], -tonumber(ARGV[5]), -1)
+    if have > 0 then turns = newest(KEYS[4], have, tonumber(ARGV[5]), tonumber(ARGV[7]), b[10] or 0, b[11] or 0) end
     summary = redis.call('GET', KEYS[5]) or ''
   end
 end

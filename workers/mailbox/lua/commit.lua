@@ -5,17 +5,19 @@
 -- from begin; what is written of it is written at once.
 -- KEYS: lease box context out done result summary
 -- ARGV: token fence seq id epoch stopped turn result out keepTurns contextMS outMS doneMS resultMS floor created
---   reset note
+--   reset note keepBytes now ageMS trail
 local lease, box, context, out, done, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, seq, id = ARGV[1], tonumber(ARGV[3]), ARGV[4]
 local b = redis.call('HMGET', box, 'fence', 'holder', 'last', 'epoch', 'stop', 'want', 'kept', 'created', 'version',
-  't:' .. id, 'f:' .. id)
+  't:' .. id, 'f:' .. id, 'turns', 'bytes', 'born', 'ring')
 local set, kept, entries = {}, tonumber(b[7] or 0), 0
+-- What may find a value of a foreign type stands before the first write, so that
+-- a commit that failed for one may be repeated whole.
+local by, holder, waiting = redis.call('GET', done), redis.call('GET', lease), redis.call('LLEN', out)
 -- The version names the context as this commit leaves it. A counter would not
 -- do: after a loss of data it would name other turns by the same number.
 local version = token .. '/' .. ARGV[3]
 
-local by = redis.call('GET', done)
 if by and by ~= token then return {'finished'} end
 if by then
   if b[9] ~= version then version = '' else entries = redis.call('LLEN', context) end
@@ -26,17 +28,34 @@ else
   if ARGV[17] == '1' then
     redis.call('DEL', context, KEYS[7])
     redis.call('HINCRBY', box, 'epoch', 1)
-    redis.call('HDEL', box, 'version')
+    redis.call('HDEL', box, 'version', 'turns', 'bytes', 'born')
     version = ''
   -- An older epoch means that the session was reset while this message ran.
   elseif ARGV[7] ~= '' and (b[4] or '0') == ARGV[5] then
     entries = redis.call('RPUSH', context, ARGV[7])
-    if entries > tonumber(ARGV[10]) then
-      redis.call('LTRIM', context, -tonumber(ARGV[10]), -1)
+    local keep, room, bytes = tonumber(ARGV[10]), tonumber(ARGV[19]), #ARGV[7]
+    if entries > 1 and tonumber(b[12] or 0) ~= entries - 1 then
+      -- Somebody else has changed the list: what is kept is counted anew, once.
+      if entries > keep then redis.call('LTRIM', context, -keep, -1); entries = keep end
+      local fit = 1
+      while fit < entries do
+        local size = #redis.call('LINDEX', context, -fit - 1)
+        if bytes + size > room then break end
+        fit, bytes = fit + 1, bytes + size
+      end
+      if fit < entries then redis.call('LTRIM', context, -fit, -1); entries = fit end
+    elseif entries > 1 then
+      bytes = bytes + tonumber(b[13] or 0)
+      while entries > keep or (bytes > room and entries > 1) do
+        bytes, entries = bytes - #redis.call('LPOP', context), entries - 1
+      end
     end
-    redis.call('PEXPIRE', context, ARGV[11])
-    redis.call('PEXPIRE', KEYS[7], ARGV[11]) -- the summary of what left the context lives as long
-    set = {'version', version}
+    set = {'version', version, 'turns', entries, 'bytes', bytes}
+    local ttl = ARGV[11]
+    if entries == 1 or not b[14] then set[7] = 'born'; set[8] = ARGV[20]
+    elseif ARGV[21] ~= '0' then ttl = math.max(1, math.min(ttl, b[14] + ARGV[21] - ARGV[20])) end
+    redis.call('PEXPIRE', context, ttl)
+    redis.call('PEXPIRE', KEYS[7], ttl) -- the summary of what left the context lives as long
   else
     version = ''
   end
@@ -49,18 +68,22 @@ else
   -- A sequence of a stream that was recreated since says nothing about the new one.
   if b[8] == ARGV[16] then set[#set + 1] = 'last'; set[#set + 1] = ARGV[3] end
   if ARGV[18] ~= '' then set[#set + 1] = 'note'; set[#set + 1] = string.sub(ARGV[18], 2) end
+  -- The ring names the newest results for whoever erases the conversation.
+  local slot = (tonumber(b[15] or 0) + 1) % 64
+  set[#set + 1] = 'ring'; set[#set + 1] = slot
+  set[#set + 1] = 'r' .. slot; set[#set + 1] = ARGV[22]
   if b[10] or b[11] then redis.call('HDEL', box, 't:' .. id, 'f:' .. id) end
   if ARGV[9] ~= '' then
-    redis.call('RPUSH', out, ARGV[9])
+    waiting = redis.call('RPUSH', out, ARGV[9])
     redis.call('PEXPIRE', out, ARGV[12])
   end
 end
 local want = tonumber(b[6] or 0)
 local answer = 'released'
-if want > seq or redis.call('LLEN', out) > 0 then
+if want > seq or waiting > 0 then
   answer = 'more'
 else
-  if redis.call('GET', lease) == token then redis.call('DEL', lease) end
+  if holder == token then redis.call('DEL', lease) end
   if b[2] == token then set[#set + 1] = 'holder'; set[#set + 1] = '' end -- so that a renewal under way does not take it back
 end
 if #set > 0 then redis.call('HSET', box, unpack(set)) end

@@ -180,6 +180,7 @@ func (w *cached) obtain(ctx context.Context, f *flight, r *model.Request) (model
 		return model.Answer{}, err
 	}
 	if life > 0 {
+		a.Key = f.key
 		c.memory.keep(f.key, a, life)
 		c.flights.land(f, a, nil)
 		return w.spared(r, a, fromRedis), nil
@@ -188,7 +189,7 @@ func (w *cached) obtain(ctx context.Context, f *flight, r *model.Request) (model
 	c.metrics.requests[fromModel].Inc()
 	a, err = w.inner.Complete(f.ctx, w.leading(ctx, f, r))
 	if err == nil && w.worth(r, &a) && answerSize(&a) <= c.o.MaxValue {
-		life = jitter(c.o.TTL)
+		a.Key, life = f.key, jitter(c.o.TTL)
 		c.memory.keep(f.key, a, life)
 		c.flights.land(f, a, nil) // nobody here waits for Redis
 		lease.end(&a, life)
