@@ -51,6 +51,11 @@ type Options struct {
 	PurgeEvery  time.Duration // default 250ms
 	MaxFinished uint64        // finished messages left in the stream; default 25000
 
+	// Chores takes what is to be summarized; nil: nothing is. SummarizeAfter is how
+	// many turns must have fallen out of a prompt before; default 5.
+	Chores         Chores
+	SummarizeAfter int
+
 	// Metrics takes the role's metrics; nil: nobody reads them.
 	Metrics prometheus.Registerer
 	// Traces makes the spans; nil: there are none.
@@ -69,6 +74,7 @@ type Workers struct {
 	pool    *pool
 	janitor *mailbox.Janitor
 	replies *replies
+	summary *summaries // nil: none
 }
 
 // New checks o and wires the role. It opens nothing.
@@ -77,8 +83,8 @@ func New(o Options) (*Workers, error) {
 	if o.Models == nil || o.Prompt == nil || o.Store == nil || o.Consumer == nil {
 		return nil, errors.New("workers options: Models, Prompt, Store and Consumer are required")
 	}
-	if o.Slots < 0 || o.SoftStop < 0 {
-		return nil, errors.New("workers options: Slots and SoftStop must not be negative")
+	if o.Slots < 0 || o.SoftStop < 0 || o.SummarizeAfter < 0 {
+		return nil, errors.New("workers options: Slots, SoftStop and SummarizeAfter must not be negative")
 	}
 	w := &Workers{o: o, replies: newReplies(o.Conn, o.Log)}
 	w.replies.here, w.replies.hereDelta, w.replies.sealer = o.Here, o.HereDelta, o.Sealer
@@ -96,6 +102,9 @@ func New(o Options) (*Workers, error) {
 	run := &turn{
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: o.Models,
 		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts,
+	}
+	if w.summary = newSummaries(&o, counts); w.summary != nil {
+		mo.Committed = w.summary.committed
 	}
 	mo.Watch = mailbox.Watch{Count: counts.count, Ended: counts.ended}
 	if o.Traces != nil {
@@ -137,8 +146,10 @@ func (w *Workers) Run(ctx context.Context) error {
 	tidying, stopTidying := context.WithCancel(context.WithoutCancel(ctx))
 	tidied := make(chan error, 1)
 	go func() { tidied <- w.janitor.Run(tidying) }()
+	stopSummaries := w.summary.start()
 	w.o.Log.Info().Int("slots", w.o.Slots).Msg("workers ready")
 	err = w.pool.run(ctx)
+	stopSummaries()
 	stopTidying()
 	return errors.Join(err, <-tidied)
 }
@@ -184,6 +195,9 @@ func setDefaults(o *Options) {
 	}
 	if o.MaxFinished == 0 {
 		o.MaxFinished = 25000
+	}
+	if o.SummarizeAfter == 0 {
+		o.SummarizeAfter = 5
 	}
 	if o.Mailbox.Window == 0 {
 		o.Mailbox.Window = 10

@@ -89,6 +89,16 @@ type Session struct {
 	Tokens     int           `koanf:"tokens" doc:"Most tokens of past rounds given to the model."`
 	KeepRounds int           `koanf:"keep_rounds" doc:"Rounds stored per conversation; at least session.rounds."`
 	System     string        `koanf:"system" doc:"System prompt; empty means none."`
+
+	Summary Summary `koanf:"summary"`
+}
+
+// Summary says how what fell out of the window is summarized.
+type Summary struct {
+	Enabled   bool   `koanf:"enabled" doc:"Summarize rounds that the model is not given any more, so that it is told of them."`
+	After     int    `koanf:"after" doc:"Rounds that must have fallen out before; session.keep_rounds must have room for them beside session.rounds."`
+	Model     string `koanf:"model" doc:"Name of the model that summarizes, a cheap one for instance; empty means the one that answers by default. The demo model summarizes only when it is named here."`
+	MaxTokens int    `koanf:"max_tokens" doc:"Most tokens of a summary; at most 4096."`
 }
 
 // Reply says how long answers are waited for and kept.
@@ -171,7 +181,7 @@ func Default() Config {
 			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, GroupCommit: true, PublishTimeout: 2 * time.Second,
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
-		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200},
+		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200, Summary: Summary{Enabled: true, After: 5, MaxTokens: 256}},
 		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, StreamCap: 10 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
 		HTTP: HTTP{
 			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,

@@ -211,6 +211,7 @@ func (f *findings) limits(c Config) {
 	f.want(c.Session.KeepRounds >= c.Session.Rounds,
 		fmt.Sprintf("(%d) must be at least session.rounds (%d)", c.Session.KeepRounds, c.Session.Rounds),
 		"session.keep_rounds", "session.rounds")
+	f.want(c.Session.Summary.MaxTokens <= 4096, fmt.Sprintf("(%d) must be at most 4096", c.Session.Summary.MaxTokens), "session.summary.max_tokens")
 	f.want(c.Reply.DoneTTL >= c.Reply.ResultTTL,
 		fmt.Sprintf("(%s) must be at least reply.result_ttl (%s)", show(c.Reply.DoneTTL), show(c.Reply.ResultTTL)),
 		"reply.done_ttl", "reply.result_ttl")

@@ -60,7 +60,7 @@ type Options struct {
 
 	// Committed is told of each message whose commit added to the context, and how
 	// many entries it has now; may be nil. It must not block.
-	Committed func(t Task, entries int)
+	Committed func(t Task, o Outcome, entries int)
 	// Watch is told what happens, for metrics and traces; its zero value hears nothing.
 	Watch Watch
 

@@ -7,6 +7,6 @@ import "github.com/redis/go-redis/v9"
 func Scripts() map[string]string {
 	return map[string]string{
 		redis.NewScript(claimLua).Hash(): "claim_key", redis.NewScript(resetLua).Hash(): "reset",
-		redis.NewScript(abandonLua).Hash(): "abandon",
+		redis.NewScript(abandonLua).Hash(): "abandon", redis.NewScript(unfoldedLua).Hash(): "unfolded", redis.NewScript(foldLua).Hash(): "fold",
 	}
 }

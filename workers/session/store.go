@@ -29,15 +29,17 @@ type Options struct {
 	Redis  redis.UniversalClient // required
 	Sealer contracts.Sealer      // required
 
-	ResultTTL time.Duration // of a result and an idempotency record; default 1h
-	BoxTTL    time.Duration // default 24h
-	DoneTTL   time.Duration // of a done marker; default 24h
+	ResultTTL  time.Duration // of a result and an idempotency record; default 1h
+	BoxTTL     time.Duration // default 24h
+	DoneTTL    time.Duration // of a done marker; default 24h
+	SessionTTL time.Duration // of a summary whose turns would live for ever; default 30m
 }
 
 // Store reads and writes sessions. It is safe for concurrent use.
 type Store struct {
 	o                     Options
 	claim, reset, abandon *redis.Script
+	fold                  folder
 }
 
 // New gives a Store over o.
@@ -51,8 +53,12 @@ func New(o Options) *Store {
 	if o.DoneTTL == 0 {
 		o.DoneTTL = 24 * time.Hour
 	}
+	if o.SessionTTL == 0 {
+		o.SessionTTL = 30 * time.Minute
+	}
 	return &Store{
 		o: o, claim: redis.NewScript(claimLua), reset: redis.NewScript(resetLua), abandon: redis.NewScript(abandonLua),
+		fold: newFolder(),
 	}
 }
 

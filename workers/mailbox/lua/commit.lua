@@ -36,7 +36,13 @@ else
     end
     redis.call('PEXPIRE', context, ARGV[11])
     redis.call('PEXPIRE', KEYS[7], ARGV[11]) -- the summary of what left the context lives as long
-    set = {'version', version}
+    if b[9] == 'folded' then
+      -- Turns became a summary since this message began, perhaps: the next one reads anew.
+      redis.call('HDEL', box, 'version')
+      version = ''
+    else
+      set = {'version', version}
+    end
   else
     version = ''
   end
