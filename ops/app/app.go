@@ -52,6 +52,8 @@ type Options struct {
 	// looks again.
 	Reload func() (config.Config, error)
 	Files  []string
+
+	chores workers.Chores // takes what is for the background; nil: nobody does
 }
 
 // App is one process' share of the system.

@@ -25,6 +25,7 @@ import (
 	"moltbot/ops/config"
 	"moltbot/ops/embedded"
 	"moltbot/ops/keyring"
+	"moltbot/workers"
 )
 
 var both = []string{RoleIngress, RoleWorkers}
@@ -32,8 +33,16 @@ var both = []string{RoleIngress, RoleWorkers}
 // up makes an App that brings its own parts, with the stand-in for Redis.
 func up(t *testing.T, c config.Config) (*App, *book, error) {
 	t.Helper()
+	return upWith(t, c, nil)
+}
+
+// upWith makes one whose background is the test's.
+func upWith(t *testing.T, c config.Config, chores workers.Chores) (*App, *book, error) {
+	t.Helper()
 	lines := &book{}
-	a, err := New(t.Context(), Options{Config: c, Roles: both, Embedded: true, PathLookup: noServer, Log: lines.log(), Version: "v0"})
+	a, err := New(t.Context(), Options{
+		Config: c, Roles: both, Embedded: true, PathLookup: noServer, Log: lines.log(), Version: "v0", chores: chores,
+	})
 	return a, lines, err
 }
 

@@ -53,7 +53,7 @@ func (a *App) openRedis(ctx context.Context) error {
 	a.rdb = rdb
 	a.onClose("redis client", rdb.Close)
 	a.watchStores()
-	a.store = session.New(session.Options{Redis: rdb, Sealer: a.keys.Sealer(), ResultTTL: c.Reply.ResultTTL, BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL})
+	a.store = session.New(session.Options{Redis: rdb, Sealer: a.keys.Sealer(), ResultTTL: c.Reply.ResultTTL, BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL, SessionTTL: c.Session.TTL})
 	return nil
 }
 

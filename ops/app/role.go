@@ -58,6 +58,7 @@ func (a *App) openWorkers(context.Context) error {
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
+		Chores: a.summarized(a.o.chores, models), SummarizeAfter: c.Session.Summary.After,
 	})
 	if err != nil {
 		return err
