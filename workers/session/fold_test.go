@@ -155,13 +155,17 @@ func TestFoldMeanwhile(t *testing.T) {
 			text string
 			left int
 		}{
-			"a turn":          {func(f *folding) { f.say() }, contracts.FoldedAll, "t1 t2 t3", 4},
-			"/new":            {func(f *folding) { must(t, s.Reset(t.Context(), f.c)) }, contracts.FoldedNone, "", 0},
-			"emptied":         {func(f *folding) { must(t, rdb.FlushDB(t.Context()).Err()) }, contracts.FoldedNone, "", 0},
-			"erased turns":    {func(f *folding) { must(t, rdb.Del(t.Context(), contracts.KeySession(f.c)).Err()) }, contracts.FoldedChanged, "", 0},
-			"the oldest left": {func(f *folding) { must(t, rdb.LTrim(t.Context(), contracts.KeySession(f.c), 1, -1).Err()) }, contracts.FoldedChanged, "", 5},
-			"the box is gone": {func(f *folding) { must(t, rdb.Del(t.Context(), contracts.KeyBox(f.c)).Err()) }, contracts.FoldedNone, "", 6},
-			"sealed anew":     {func(f *folding) { must(t, rdb.LSet(t.Context(), contracts.KeySession(f.c), 2, "other bytes").Err()) }, contracts.FoldedChanged, "", 6},
+			"a turn":                {func(f *folding) { f.say() }, contracts.FoldedAll, "t1 t2 t3", 4},
+			"/new":                  {func(f *folding) { must(t, s.Reset(t.Context(), f.c)) }, contracts.FoldedNone, "", 0},
+			"emptied":               {func(f *folding) { must(t, rdb.FlushDB(t.Context()).Err()) }, contracts.FoldedNone, "", 0},
+			"erased turns":          {func(f *folding) { must(t, rdb.Del(t.Context(), contracts.KeySession(f.c)).Err()) }, contracts.FoldedChanged, "", 0},
+			"the oldest left":       {func(f *folding) { must(t, rdb.LTrim(t.Context(), contracts.KeySession(f.c), 1, -1).Err()) }, contracts.FoldedChanged, "", 5},
+			"the box is gone":       {func(f *folding) { must(t, rdb.Del(t.Context(), contracts.KeyBox(f.c)).Err()) }, contracts.FoldedNone, "", 6},
+			"sealed anew":           {func(f *folding) { must(t, rdb.LSet(t.Context(), contracts.KeySession(f.c), 2, "other bytes").Err()) }, contracts.FoldedChanged, "", 6},
+			"the first sealed anew": {func(f *folding) { must(t, rdb.LSet(t.Context(), contracts.KeySession(f.c), 0, "other bytes").Err()) }, contracts.FoldedChanged, "", 6},
+			"another summary": {func(f *folding) {
+				must(t, rdb.Set(t.Context(), contracts.KeySummary(f.c), "other bytes", time.Minute).Err())
+			}, contracts.FoldedChanged, "-", 6},
 			"another run": {func(f *folding) {
 				f.meanwhile = nil
 				f.wantFold(3, contracts.FoldedAll)
@@ -172,9 +176,14 @@ func TestFoldMeanwhile(t *testing.T) {
 				f := newFolding(t, s, rdb, 6)
 				f.meanwhile = func(int) { c.do(f) }
 				f.wantFold(3, c.want)
+				if f.meanwhile = nil; c.text == "-" {
+					if b := rdb.Get(t.Context(), contracts.KeySummary(f.c)).Val(); b != "other bytes" {
+						t.Errorf("summary %q", b)
+					}
+					return
+				}
 				f.want(c.text, c.left)
-				f.meanwhile = nil
-				if got, err := f.fold(s, 3); err != nil && name != "sealed anew" || got == contracts.FoldedChanged {
+				if got, err := f.fold(s, 3); err != nil && !strings.Contains(name, "sealed anew") || got == contracts.FoldedChanged {
 					t.Errorf("again: %q, %v", got, err)
 				}
 			})
@@ -188,6 +197,7 @@ type cut struct {
 	mu             sync.Mutex
 	script         string
 	before, behind int
+	twice          int // the client did not hear the answer and asks again
 }
 
 var errCut = errors.New("connection cut")
@@ -206,6 +216,11 @@ func (c *cut) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			c.before--
 		} else if behind {
 			c.behind--
+		} else if ours && c.twice > 0 {
+			c.twice--
+			c.mu.Unlock()
+			_ = next(ctx, cmd)
+			return next(ctx, cmd)
 		}
 		c.mu.Unlock()
 		if before {
@@ -234,11 +249,12 @@ func TestFoldCutAtEachStep(t *testing.T) {
 			calls int // of the model, in both runs
 			again contracts.Folded
 		}{
-			"while reading":    {&cut{script: "unfolded", before: 1}, nil, 1, contracts.FoldedAll},
-			"before the model": {&cut{script: "unfolded", behind: 1}, nil, 1, contracts.FoldedAll},
-			"in the model":     {&cut{}, died, 2, contracts.FoldedAll},
-			"after the model":  {&cut{script: "fold", before: 1}, nil, 2, contracts.FoldedAll},
-			"after the fold":   {&cut{script: "fold", behind: 1}, nil, 1, contracts.FoldedNone},
+			"while reading":      {&cut{script: "unfolded", before: 1}, nil, 1, contracts.FoldedAll},
+			"before the model":   {&cut{script: "unfolded", behind: 1}, nil, 1, contracts.FoldedAll},
+			"in the model":       {&cut{}, died, 2, contracts.FoldedAll},
+			"after the model":    {&cut{script: "fold", before: 1}, nil, 2, contracts.FoldedAll},
+			"after the fold":     {&cut{script: "fold", behind: 1}, nil, 1, contracts.FoldedNone},
+			"its answer is lost": {&cut{script: "fold", twice: 1}, nil, 1, contracts.FoldedNone},
 		} {
 			t.Run(name, func(t *testing.T) {
 				must(t, rdb.FlushDB(t.Context()).Err())
@@ -248,15 +264,15 @@ func TestFoldCutAtEachStep(t *testing.T) {
 				f.calls = 0
 				f.say()
 				c.mu.Lock()
-				c.script, c.before, c.behind = step.cut.script, step.cut.before, step.cut.behind
+				c.script, c.before, c.behind, c.twice = step.cut.script, step.cut.before, step.cut.behind, step.cut.twice
 				c.mu.Unlock()
 				dying := step.model
-				_, err := s.Fold(t.Context(), f.c, f.ids[4], 2, func(ctx context.Context, old contracts.Summary, turns []contracts.Turn) (contracts.Summary, error) {
+				got, err := s.Fold(t.Context(), f.c, f.ids[4], 2, func(ctx context.Context, old contracts.Summary, turns []contracts.Turn) (contracts.Summary, error) {
 					sum, _ := f.write(ctx, old, turns)
 					return sum, dying
 				})
-				if whole := step.model == nil && step.cut.script == ""; (err == nil) != whole {
-					t.Fatalf("the run was not cut: %v", err)
+				if whole := step.cut.twice > 0; (err == nil) != whole || whole && got != contracts.FoldedAll {
+					t.Fatalf("the run was not cut: %q, %v", got, err)
 				}
 				if err != nil && step.model == nil && !contracts.Retryable(err) {
 					t.Errorf("not tried again: %v", err)
