@@ -86,6 +86,11 @@ func New(o Options) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scheduler options: %w", err)
 	}
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(newQueuesCollector(o.Redis)); err != nil {
+			return nil, fmt.Errorf("metrics of the queues: %w", err)
+		}
+	}
 	return &Scheduler{
 		o: o, timetable: t, metrics: newMetrics(o.Metrics, o.Handlers),
 		repair:  &repairer{rdb: o.Redis, every: o.Repair, log: o.Log, lease: leaseTime, now: time.Now},
