@@ -39,12 +39,16 @@ func newMetrics(reg prometheus.Registerer, handlers map[contracts.TaskType]Handl
 		Name: "moltbot_task_duration_seconds", Help: "Duration of runs of background tasks, by type.",
 		Buckets: []float64{.01, .05, .25, 1, 5, 20, 60, 300, 1800},
 	}, []string{"type"})
+	labels := []string{otherTask}
 	for t := range handlers {
 		m.known[string(t)] = true
+		labels = append(labels, string(t))
+	}
+	for _, t := range labels {
 		for _, outcome := range []string{outcomeDone, outcomeRetry, outcomeGivenUp} {
-			m.runs.WithLabelValues(string(t), outcome)
+			m.runs.WithLabelValues(t, outcome)
 		}
-		m.times.WithLabelValues(string(t))
+		m.times.WithLabelValues(t)
 	}
 	return m
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+
+	"moltbot/contracts"
 )
 
 // queuesFresh is how long scrapes share one look.
@@ -92,7 +94,7 @@ func (c *queuesCollector) look() ([]*asynq.QueueInfo, error) {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
 	var all []*asynq.QueueInfo
-	for _, name := range Queues() {
+	for _, name := range contracts.TaskQueues() {
 		q := &asynq.QueueInfo{Queue: name}
 		if slices.Contains(known, name) { // otherwise nothing was ever put into it
 			if q, err = c.queues.GetQueueInfo(name); err != nil {

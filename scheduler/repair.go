@@ -8,8 +8,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
-
-	"moltbot/contracts"
 )
 
 // A running task has an id in its queue's list "active" and a lease that its
@@ -102,6 +100,3 @@ func keyQueue(queue string) string    { return "asynq:{" + queue + "}:" }
 func keyActive(queue string) string   { return keyQueue(queue) + "active" }
 func keyLease(queue string) string    { return keyQueue(queue) + "lease" }
 func keyTask(queue, id string) string { return keyQueue(queue) + "t:" + id }
-
-// Queues lists the queues that the role serves.
-func Queues() []string { return []string{contracts.QueueChores, contracts.QueueNightly} }

@@ -35,7 +35,7 @@ type Options struct {
 	Log      zerolog.Logger
 
 	Slots    int           // tasks at a time in this process; default 4
-	SoftStop time.Duration // time to finish what runs at shutdown; default 60s
+	SoftStop time.Duration // time to finish what runs at shutdown; default 25s
 	// Timetable is what is due at which times; Location is where its clock hangs.
 	Timetable []Entry
 	Location  *time.Location // default UTC
@@ -45,7 +45,7 @@ type Options struct {
 	RetryBase time.Duration // wait before the second run; default 5s
 	RetryMax  time.Duration // longest wait between two runs; default 10m
 
-	Poll    time.Duration // how often an empty queue is looked at; default 1s
+	Poll    time.Duration // how often an empty queue is looked at; default 500ms
 	Forward time.Duration // how often tasks that wait for their time are looked at; default 5s
 	Repair  time.Duration // how often running tasks without a lease are looked for; default 1m
 	Clock   Clock         // of the timetable; default the real one
@@ -113,11 +113,11 @@ func setDefaults(o *Options) {
 	if o.Clock.Now == nil {
 		o.Clock = realClock()
 	}
-	def(&o.SoftStop, time.Minute)
+	def(&o.SoftStop, 25*time.Second)
 	def(&o.LookBack, 24*time.Hour)
 	def(&o.RetryBase, 5*time.Second)
 	def(&o.RetryMax, 10*time.Minute)
-	def(&o.Poll, time.Second)
+	def(&o.Poll, 500*time.Millisecond)
 	def(&o.Forward, 5*time.Second)
 	def(&o.Repair, time.Minute)
 }
