@@ -32,6 +32,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"ModelsNode": contracts.ModelsNode{}, "ModelTable": contracts.ModelTable{}, "ModelRoute": contracts.ModelRoute{},
 		"ModelEntry": contracts.ModelEntry{}, "ModelRequest": contracts.ModelRequest{}, "ModelReply": contracts.ModelReply{},
 		"AdminUsage": contracts.AdminUsage{}, "UsageRow": contracts.UsageRow{}, "CachePurged": contracts.CachePurged{},
+		"AdminTasks": contracts.AdminTasks{}, "TaskQueue": contracts.TaskQueue{}, "Task": contracts.Task{},
+		"TaskRequest": contracts.TaskRequest{}, "TaskReply": contracts.TaskReply{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

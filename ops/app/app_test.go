@@ -25,24 +25,15 @@ import (
 	"moltbot/ops/config"
 	"moltbot/ops/embedded"
 	"moltbot/ops/keyring"
-	"moltbot/workers"
 )
 
-var both = []string{RoleIngress, RoleWorkers}
+var both = Roles()
 
 // up makes an App that brings its own parts, with the stand-in for Redis.
 func up(t *testing.T, c config.Config) (*App, *book, error) {
 	t.Helper()
-	return upWith(t, c, nil)
-}
-
-// upWith makes one whose background is the test's.
-func upWith(t *testing.T, c config.Config, chores workers.Chores) (*App, *book, error) {
-	t.Helper()
 	lines := &book{}
-	a, err := New(t.Context(), Options{
-		Config: c, Roles: both, Embedded: true, PathLookup: noServer, Log: lines.log(), Version: "v0", chores: chores,
-	})
+	a, err := New(t.Context(), Options{Config: c, Roles: both, Embedded: true, PathLookup: noServer, Log: lines.log(), Version: "v0"})
 	return a, lines, err
 }
 

@@ -46,21 +46,37 @@ func (w writer) Write(ctx context.Context, a scheduler.Assignment) (scheduler.Wr
 	return scheduler.Written{Text: answer.Text, Model: answer.Model}, nil
 }
 
+// asksModels tells whether models are asked in this process.
+func (a *App) asksModels() bool {
+	return a.has(RoleWorkers) || a.has(RoleScheduler) && a.o.Config.Session.Summary.Enabled
+}
+
 // openSummarizer makes what folds turns, with the models of this process.
-func (a *App) openSummarizer(models workers.Models) (*scheduler.Summarizer, error) {
+func (a *App) openSummarizer(models workers.Models) error {
 	c := a.o.Config.Session.Summary
+	if !a.has(RoleScheduler) || !c.Enabled {
+		return nil
+	}
 	counter, err := prompt.New(prompt.Options{})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s, err := scheduler.NewSummarizer(scheduler.SummarizerOptions{
+	a.summarizer, err = scheduler.NewSummarizer(scheduler.SummarizerOptions{
 		Sessions: a.store, Model: writer{models, c.Model}, Log: a.o.Log, After: c.After, MaxTokens: c.MaxTokens, Metrics: a.registerer(),
 		Tokens: func(name, text string) int { return counter.For(name).Count(text) },
 	})
 	if err != nil {
-		return nil, fmt.Errorf("summaries: %w", err)
+		return fmt.Errorf("summaries: %w", err)
 	}
-	return s, nil
+	return nil
+}
+
+// summarize does a task, or lets it be where summaries were turned off since.
+func (a *App) summarize(ctx context.Context, payload []byte) error {
+	if a.summarizer == nil {
+		return nil
+	}
+	return a.summarizer.Run(ctx, payload)
 }
 
 // summaries are chores that leave the demo model alone: where it would have to

@@ -2,12 +2,11 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,30 +17,11 @@ import (
 	"moltbot/workers/model/modeltest"
 )
 
-// tasks runs each summary at once, as a scheduler would a moment later, and twice.
-type tasks struct {
-	run  func(ctx context.Context, payload []byte) error
-	mu   sync.Mutex
-	ran  int
-	errs []error
-}
+// asked counts what is asked.
+type asked struct{ n int }
 
-func (c *tasks) Summarize(ctx context.Context, conversation, upto string) error {
-	payload, err := contracts.EncodeSummarize(contracts.Summarize{Conversation: conversation, Upto: upto})
-	if err != nil {
-		return err
-	}
-	var both sync.WaitGroup
-	for range 2 {
-		both.Go(func() {
-			err := c.run(ctx, payload)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.ran++
-			c.errs = append(c.errs, err)
-		})
-	}
-	both.Wait()
+func (c *asked) Summarize(context.Context, string, string) error {
+	c.n++
 	return nil
 }
 
@@ -67,48 +47,46 @@ func TestASummaryKeepsAFact(t *testing.T) {
 	}
 	c.Session.Summary.Model = "cheap"
 	must(t, c.Validate())
-	background := &tasks{}
-	a, lines, err := upWith(t, c, background)
+	a, lines, err := up(t, c)
 	must(t, err)
-	s, err := a.openSummarizer(a.models.chain.(*answerer))
-	must(t, err)
-	background.run = s.Run
 	r := run(t, a)
 	await(t, "ready", r.Ready())
 	token, err := a.Token("alice", 1, "chat")
 	must(t, err)
-	for n := 1; n <= turns; n++ {
-		text := fmt.Sprintf("message %d", n)
-		if n == 3 {
-			text += ": FACT-" + canary
-		}
-		status, body := ask(t, a, token, map[string]any{"message": text, "session_id": "s"})
-		if status != http.StatusOK {
-			t.Fatalf("turn %d: %d %s", n, status, body)
+	say := func(text string) {
+		t.Helper()
+		if status, body := ask(t, a, token, map[string]any{"message": text, "session_id": "s"}); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", text, status, body)
 		}
 	}
-	missed, prompts := 0, 0
-	for _, q := range upstream.Requests() {
-		if q.Model == "c-1" {
+	folded := func() bool {
+		lists := a.rdb.Keys(t.Context(), "session:*").Val()
+		return len(lists) == 1 && a.rdb.LLen(t.Context(), lists[0]).Val() < 15
+	}
+	for n := 1; n <= turns; n++ {
+		if n == 3 {
+			say("this is important: FACT-" + canary)
 			continue
 		}
-		prompts++
-		told := false
-		for _, m := range q.Messages {
-			told = told || strings.Contains(m.Content, "FACT-"+canary)
+		if n == turns/2 {
+			eventually(t, "half of them are summarized", folded)
 		}
-		if prompts >= 3 && !told {
-			missed = prompts
+		say(fmt.Sprintf("message %d", n))
+	}
+	eventually(t, "all are summarized", folded)
+	say("what do you know?")
+	prompts := 0
+	var last modeltest.Request
+	for _, q := range upstream.Requests() {
+		if q.Model == "m-1" {
+			prompts++
+			last = q
 		}
 	}
-	if prompts != turns || missed > 20 {
-		t.Errorf("%d prompts; the last without the fact is number %d", prompts, missed)
+	told := slices.ContainsFunc(last.Messages, func(m modeltest.Message) bool { return strings.Contains(m.Content, "FACT-"+canary) })
+	if prompts != turns+1 || !told || len(last.Messages) > 2+2*15 {
+		t.Errorf("%d prompts, the last %+v", prompts, last.Messages)
 	}
-	background.mu.Lock()
-	if err := errors.Join(background.errs...); err != nil {
-		t.Error(err)
-	}
-	background.mu.Unlock()
 	inTheClear(t, a, lines)
 	calls, summarized := map[string]int64{}, 0
 	defer func() { t.Logf("counted %v; %d calls for summaries", calls, summarized) }()
@@ -125,7 +103,7 @@ func TestASummaryKeepsAFact(t *testing.T) {
 		for _, row := range rows.Rows {
 			calls[row.Caller+" "+row.Model] += row.Calls
 		}
-		return calls[callerSummary+" cheap"] == int64(summarized) && calls["api:alice main"] == turns
+		return calls[callerSummary+" cheap"] == int64(summarized) && calls["api:alice main"] == turns+1
 	})
 	r.stop(t)
 }
@@ -206,22 +184,22 @@ func TestWriter(t *testing.T) {
 
 // Where only the demo would summarize, nobody is asked, unless the demo is named.
 func TestTheDemoSummarizesOnlyWhenNamed(t *testing.T) {
-	for name, want := range map[string]int{"": 0, "demo": 2} {
+	for name, want := range map[string]int{"": 0, "demo": 1} {
 		c := settings(t)
 		c.Session.Summary.Model = name
-		background := &tasks{run: func(context.Context, []byte) error { return nil }}
-		a, _, err := upWith(t, c, background)
+		background := &asked{}
+		a, _, err := up(t, c)
 		must(t, err)
 		must(t, a.summarized(background, a.models.chain.(*answerer)).Summarize(t.Context(), "c", "i"))
-		if background.ran != want {
-			t.Errorf("model %q: %d runs", name, background.ran)
+		if background.n != want {
+			t.Errorf("model %q: asked %d times", name, background.n)
 		}
 		must(t, a.close())
 	}
 	c := settings(t)
 	c.Session.Summary.Enabled = false
 	a := &App{o: Options{Config: c}}
-	if a.summarized(&tasks{}, nil) != nil {
+	if a.summarized(&asked{}, nil) != nil {
 		t.Error("summaries although they are off")
 	}
 }

@@ -16,19 +16,20 @@ type Config struct {
 	KeysDir     string `koanf:"keys_dir" doc:"Directory of the key files; empty means keys inside data_dir."`
 	Durability  string `koanf:"durability" doc:"When a message counts as stored: fsync (on disk) or os (in the page cache)."`
 
-	NATS    NATS    `koanf:"nats"`
-	Redis   Redis   `koanf:"redis"`
-	Pool    Pool    `koanf:"connection_pool"`
-	Queue   Queue   `koanf:"queue"`
-	Workers Workers `koanf:"workers"`
-	Session Session `koanf:"session"`
-	Reply   Reply   `koanf:"reply"`
-	HTTP    HTTP    `koanf:"http"`
-	Model   Models  `koanf:"model"`
-	Cache   Cache   `koanf:"cache"`
-	Log     Log     `koanf:"log"`
-	Metrics Metrics `koanf:"metrics"`
-	Trace   Trace   `koanf:"trace"`
+	NATS      NATS      `koanf:"nats"`
+	Redis     Redis     `koanf:"redis"`
+	Pool      Pool      `koanf:"connection_pool"`
+	Queue     Queue     `koanf:"queue"`
+	Workers   Workers   `koanf:"workers"`
+	Scheduler Scheduler `koanf:"scheduler"`
+	Session   Session   `koanf:"session"`
+	Reply     Reply     `koanf:"reply"`
+	HTTP      HTTP      `koanf:"http"`
+	Model     Models    `koanf:"model"`
+	Cache     Cache     `koanf:"cache"`
+	Log       Log       `koanf:"log"`
+	Metrics   Metrics   `koanf:"metrics"`
+	Trace     Trace     `koanf:"trace"`
 }
 
 // NATS says which NATS to use.
@@ -80,6 +81,19 @@ type Queue struct {
 type Workers struct {
 	Slots    int           `koanf:"slots" doc:"Messages one process works on at the same time."`
 	SoftStop time.Duration `koanf:"soft_stop" doc:"Time running messages get to finish after a stop signal."`
+}
+
+// Scheduler says how background tasks are run.
+type Scheduler struct {
+	Slots     int           `koanf:"slots" doc:"Background tasks one process with the scheduler role works on at the same time."`
+	SoftStop  time.Duration `koanf:"soft_stop" doc:"Time running tasks get to finish after a stop signal; what still runs then is begun again elsewhere."`
+	Timezone  string        `koanf:"timezone" doc:"Time zone of the timetable, like Asia/Shanghai; the same in every process."`
+	LookBack  time.Duration `koanf:"look_back" doc:"How late a due time of the timetable is made up for when no process was there."`
+	Timeout   time.Duration `koanf:"timeout" doc:"Longest time of one run of a task that has no other."`
+	Retries   int           `koanf:"retries" doc:"Runs of a failing task after the first, before it is given up."`
+	RetryBase time.Duration `koanf:"retry_base" doc:"Wait before the second run; doubles with each further one."`
+	RetryMax  time.Duration `koanf:"retry_max" doc:"Longest wait between two runs."`
+	Retention time.Duration `koanf:"retention" doc:"How long a finished task is remembered and shown."`
 }
 
 // Session shapes what the model is told of a conversation.
@@ -181,6 +195,10 @@ func Default() Config {
 			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, GroupCommit: true, PublishTimeout: 2 * time.Second,
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
+		Scheduler: Scheduler{
+			Slots: 4, SoftStop: 25 * time.Second, Timezone: "UTC", LookBack: 24 * time.Hour, Timeout: 5 * time.Minute,
+			Retries: 12, RetryBase: 5 * time.Second, RetryMax: 10 * time.Minute, Retention: time.Hour,
+		},
 		Session: Session{TTL: 30 * time.Minute, Rounds: 10, Tokens: 1024, KeepRounds: 200, Summary: Summary{Enabled: true, After: 5, MaxTokens: 256}},
 		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, StreamCap: 10 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
 		HTTP: HTTP{

@@ -40,6 +40,7 @@ func (c Config) mistakes() []finding {
 	f.stores(c)
 	f.pool(c.Pool)
 	f.queue(c.Queue, c.Workers)
+	f.scheduler(c.Scheduler)
 	f.limits(c)
 	f = append(f, c.Model.checks("model.")...)
 	return f
