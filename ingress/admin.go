@@ -44,6 +44,9 @@ type Admin struct {
 	// Models shows and changes the table of models; nil: nobody can.
 	Models ModelAdmin
 
+	// Tasks shows and changes background tasks; nil: nobody can.
+	Tasks TaskAdmin
+
 	srv *http.Server
 }
 
@@ -97,6 +100,10 @@ func (a *Admin) open(in *Ingress) {
 	}
 	if a.Owner != nil {
 		in.adminSessions(e, a)
+	}
+	if a.Tasks != nil {
+		e.GET("/admin/tasks", in.listTasks(a))
+		e.POST("/admin/tasks", in.changeTask(a))
 	}
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,

@@ -21,6 +21,13 @@ const (
 	outcomeApology  = "apology"  // an apology took the place of the error
 )
 
+// What became of asking for summaries.
+const (
+	summaryAsked   = "asked"
+	summaryFailed  = "failed"
+	summaryDropped = "dropped"
+)
+
 // slow are buckets from milliseconds, for a demo or a cached answer, to the
 // minutes that models and queues take.
 func slow() []float64 {
@@ -38,6 +45,8 @@ type metrics struct {
 	startDelay prometheus.Observer
 	model      map[string]prometheus.Observer
 	commands   map[contracts.CommandName]prometheus.Counter
+	summaries  map[string]prometheus.Counter
+	unreadable prometheus.Counter
 	answered   prometheus.Observer
 	failed     prometheus.Observer
 	now        func() time.Time
@@ -79,6 +88,10 @@ func newMetrics(reg prometheus.Registerer, now func() time.Time) *metrics {
 		Name: "moltbot_workers_start_delay_seconds", Buckets: slow(),
 		Help: "Time from the acceptance of a message to the beginning of its first run.",
 	})
+	m.summaries = summaryMetrics(with)
+	m.unreadable = with.NewCounter(prometheus.CounterOpts{
+		Name: "moltbot_workers_summaries_unreadable_total", Help: "Summaries that did not open and were left out of a prompt.",
+	})
 	asked := with.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "moltbot_model_request_duration_seconds", Buckets: slow(), Help: "Duration of model calls, by outcome.",
 	}, []string{"outcome"})
@@ -106,6 +119,17 @@ func events() map[mailbox.Event]prometheus.CounterOpts {
 		mailbox.EventOutHeld:     {Name: "moltbot_workers_outbox_held_total", Help: "Times a conversation was closed because its outbox could not be stored."},
 		mailbox.EventMended:      {Name: "moltbot_workers_foreign_values_total", Help: "Times values of a foreign type were taken from a conversation's keys in Redis."},
 	}
+}
+
+func summaryMetrics(with promauto.Factory) map[string]prometheus.Counter {
+	asked := with.NewCounterVec(prometheus.CounterOpts{
+		Name: "moltbot_workers_summaries_asked_total", Help: "Times that turns which left the prompt were to be summarized, by what became of asking.",
+	}, []string{"outcome"})
+	all := map[string]prometheus.Counter{}
+	for _, outcome := range []string{summaryAsked, summaryFailed, summaryDropped} {
+		all[outcome] = asked.WithLabelValues(outcome)
+	}
+	return all
 }
 
 // pool shows the pool's slots.
@@ -160,6 +184,19 @@ func (m *metrics) piece() {
 func (m *metrics) commanded(c contracts.CommandName) {
 	if m != nil {
 		m.commands[c].Inc()
+	}
+}
+
+func (m *metrics) summaryAsked(outcome string) {
+	if m != nil {
+		m.summaries[outcome].Inc()
+	}
+}
+
+// unopened counts a summary that does not open.
+func (m *metrics) unopened() {
+	if m != nil {
+		m.unreadable.Inc()
 	}
 }
 

@@ -16,11 +16,11 @@ import (
 
 // each gives a mailbox.Options.Committed that tells each of fs in turn; nil ones
 // are left out.
-func each(fs ...func(mailbox.Task, int)) func(mailbox.Task, int) {
-	return func(t mailbox.Task, entries int) {
+func each(fs ...func(mailbox.Task, mailbox.Outcome, int)) func(mailbox.Task, mailbox.Outcome, int) {
+	return func(t mailbox.Task, o mailbox.Outcome, entries int) {
 		for _, f := range fs {
 			if f != nil {
-				f(t, entries)
+				f(t, o, entries)
 			}
 		}
 	}
@@ -69,7 +69,7 @@ func newNotes(o *Options) *notes {
 }
 
 // committed takes a message that added a turn. It never blocks.
-func (n *notes) committed(t mailbox.Task, entries int) {
+func (n *notes) committed(t mailbox.Task, _ mailbox.Outcome, entries int) {
 	letter, ok := t.Letter.(contracts.Letter)
 	now := n.now()
 	if !ok || !n.due(t.Conversation, entries == 1, now) {

@@ -51,7 +51,7 @@ func TestWhenSessionsAreNoted(t *testing.T) {
 	step := func(after time.Duration, entries int, want ...bool) {
 		t.Helper()
 		now = now.Add(after)
-		n.committed(task("c"), entries)
+		n.committed(task("c"), mailbox.Outcome{}, entries)
 		drain()
 		if len(wrote) != len(want) || len(want) == 1 && wrote[0] != want[0] {
 			t.Errorf("after %s, %d entries: wrote %v, want %v", after, entries, wrote, want)
@@ -71,12 +71,12 @@ func TestWhenSessionsAreNoted(t *testing.T) {
 		t.Errorf("%v lost", v)
 	}
 	for range 3 { // more than there is room for: nobody waits
-		n.committed(task("c"), 1)
+		n.committed(task("c"), mailbox.Outcome{}, 1)
 	}
 	if v := testutil.ToFloat64(n.lost); v != 2 {
 		t.Errorf("%v lost", v)
 	}
-	n.committed(mailbox.Task{Conversation: "raw"}, 1)
+	n.committed(mailbox.Task{Conversation: "raw"}, mailbox.Outcome{}, 1)
 }
 
 func TestNotesAreBounded(t *testing.T) {

@@ -61,13 +61,13 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 }
 
 func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Message, p *pieces) (mailbox.Outcome, error) {
-	turns := t.recall(task)
+	before := t.recall(task)
 	choice, gone, err := t.choose(&task, &m)
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
 	system := t.route(&m, &choice)
-	request, err := t.request(m, choice, system, turns)
+	request, err := t.request(m, choice, system, before)
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
@@ -86,7 +86,7 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	o, err := t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages}, turns)
+	o, err := t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages}, before)
 	if gone {
 		n := readNote(task.Note)
 		n.model = ""
@@ -131,7 +131,7 @@ func (t *turn) route(m *contracts.Message, c *model.Choice) (system string) {
 
 // request is what the model is asked: the session with the new message, or the
 // context that the client brought along.
-func (t *turn) request(m contracts.Message, c model.Choice, system string, turns []contracts.Turn) (model.Request, error) {
+func (t *turn) request(m contracts.Message, c model.Choice, system string, before history) (model.Request, error) {
 	params, err := contracts.DecodeParams(m.Params)
 	if err != nil {
 		return model.Request{}, unreadable(err)
@@ -140,7 +140,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, system string, turns
 		User: m.Conversation, Caller: m.Caller, Model: c.Model, Params: params, Fresh: m.Flags.Has(contracts.FlagFresh),
 	}
 	if m.Prompt == "" {
-		r.Messages = t.told(&m, t.prompt.For(c.Model).Build(prompt.History{Turns: turns}, prompt.Ask{Text: m.Text, System: system}))
+		r.Messages = t.told(&m, t.prompt.For(c.Model).Build(before.told(), prompt.Ask{Text: m.Text, System: system}))
 		return r, nil
 	}
 	own, err := contracts.DecodePrompt(m.Prompt)
@@ -149,7 +149,7 @@ func (t *turn) request(m contracts.Message, c model.Choice, system string, turns
 	}
 	r.Messages = own
 	if !m.Flags.Has(contracts.FlagUnkept) {
-		r.Messages = t.told(&m, t.prompt.For(c.Model).Join(prompt.History{Turns: turns}, own))
+		r.Messages = t.told(&m, t.prompt.For(c.Model).Join(before.told(), own))
 	}
 	return r, nil
 }
@@ -167,19 +167,6 @@ func unreadable(err error) error {
 	return &contracts.Error{Code: contracts.CodeDead, Message: "the message cannot be read", Err: err}
 }
 
-// recall gives what was said before: as the last message left it here, or from
-// what begin brought.
-func (t *turn) recall(task mailbox.Task) []contracts.Turn {
-	if turns, ok := task.Memory.([]contracts.Turn); ok {
-		return turns
-	}
-	turns, bad := t.store.OpenTurns(task.Conversation, task.Context)
-	if bad > 0 {
-		t.log.Warn().Str("conversation", task.Conversation).Int("turns", bad).Msg("turns that do not open are left out of the prompt")
-	}
-	return turns
-}
-
 func (t *turn) open(task mailbox.Task) (contracts.Message, error) {
 	letter, ok := task.Letter.(contracts.Letter)
 	if !ok {
@@ -188,7 +175,7 @@ func (t *turn) open(task mailbox.Task) (contracts.Message, error) {
 	return letter.Open(t.sealer)
 }
 
-func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, before []contracts.Turn) (o mailbox.Outcome, err error) {
+func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, before history) (o mailbox.Outcome, err error) {
 	o.Result, err = t.store.SealResult(m.Conversation, contracts.Result{
 		ID: m.ID, SessionID: m.SessionID, Reply: a.Text, ToolCalls: a.ToolCalls, Model: a.Model, ModelVersion: a.Version,
 		Usage: a.Usage, Finish: a.Finish, At: a.at.UTC(), Run: task.Run, Table: a.table, Cached: a.Cached,
@@ -204,7 +191,7 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 	if o.Turn, err = t.store.SealTurn(m.Conversation, turn); err != nil {
 		return mailbox.Outcome{}, err
 	}
-	o.Memory, o.MemorySize = remember(before, turn, t.window)
+	o.Memory, o.MemorySize = t.remember(before, turn)
 	return o, nil
 }
 
@@ -215,20 +202,6 @@ func (t *turn) answerTokens(a model.Answer) int {
 		return a.Tokens
 	}
 	return t.prompt.For(a.Model).Count(a.Text)
-}
-
-// turnSize is what a turn takes in memory beside its texts, roughly.
-const turnSize = 160
-
-// remember gives what the next message will want to know: the newest turns, in
-// a slice of its own, because the old one may be in use.
-func remember(before []contracts.Turn, said contracts.Turn, window int) (turns []contracts.Turn, size int) {
-	before = before[max(0, len(before)+1-window):]
-	turns = append(append(make([]contracts.Turn, 0, len(before)+1), before...), said)
-	for _, t := range turns {
-		size += turnSize + len(t.User) + len(t.Assistant)
-	}
-	return turns, size
 }
 
 // Fail is the outcome of a message without an answer: a result that says why,

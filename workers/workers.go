@@ -51,6 +51,11 @@ type Options struct {
 	PurgeEvery  time.Duration // default 250ms
 	MaxFinished uint64        // finished messages left in the stream; default 25000
 
+	// Chores takes what is to be summarized; nil: nothing is. SummarizeAfter is how
+	// many turns must have fallen out of a prompt before; default 5.
+	Chores         Chores
+	SummarizeAfter int
+
 	// Metrics takes the role's metrics; nil: nobody reads them.
 	Metrics prometheus.Registerer
 	// Traces makes the spans; nil: there are none.
@@ -72,6 +77,7 @@ type Workers struct {
 	janitor *mailbox.Janitor
 	replies *replies
 	notes   *notes
+	summary *summaries // nil: none
 }
 
 // New checks o and wires the role. It opens nothing.
@@ -80,8 +86,8 @@ func New(o Options) (*Workers, error) {
 	if o.Models == nil || o.Prompt == nil || o.Store == nil || o.Consumer == nil {
 		return nil, errors.New("workers options: Models, Prompt, Store and Consumer are required")
 	}
-	if o.Slots < 0 || o.SoftStop < 0 {
-		return nil, errors.New("workers options: Slots and SoftStop must not be negative")
+	if o.Slots < 0 || o.SoftStop < 0 || o.SummarizeAfter < 0 {
+		return nil, errors.New("workers options: Slots, SoftStop and SummarizeAfter must not be negative")
 	}
 	w := &Workers{o: o, replies: newReplies(o.Conn, o.Log), notes: newNotes(&o)}
 	w.replies.here, w.replies.hereDelta, w.replies.sealer = o.Here, o.HereDelta, o.Sealer
@@ -92,7 +98,7 @@ func New(o Options) (*Workers, error) {
 	mo := o.Mailbox
 	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
 	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
-	mo.Alone, mo.Committed = o.Alone, each(w.notes.committed, o.Mailbox.Committed)
+	mo.Alone = o.Alone
 	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
 	w.replies.metrics = counts
@@ -100,6 +106,8 @@ func New(o Options) (*Workers, error) {
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: o.Models,
 		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts,
 	}
+	w.summary = newSummaries(&o, counts)
+	mo.Committed = each(w.notes.committed, w.summary.committed, o.Mailbox.Committed)
 	mo.Watch = mailbox.Watch{Count: counts.count, Ended: counts.ended}
 	if o.Traces != nil {
 		run.tracer = o.Traces.Tracer(tracerName)
@@ -143,8 +151,10 @@ func (w *Workers) Run(ctx context.Context) error {
 	go func() { tidied <- w.janitor.Run(tidying) }()
 	noted := make(chan struct{})
 	go func() { defer close(noted); w.notes.run(tidying) }()
+	stopSummaries := w.summary.start()
 	w.o.Log.Info().Int("slots", w.o.Slots).Msg("workers ready")
 	err = w.pool.run(ctx)
+	stopSummaries()
 	stopTidying()
 	<-noted
 	return errors.Join(err, <-tidied)
@@ -191,6 +201,9 @@ func setDefaults(o *Options) {
 	}
 	if o.MaxFinished == 0 {
 		o.MaxFinished = 25000
+	}
+	if o.SummarizeAfter == 0 {
+		o.SummarizeAfter = 5
 	}
 	if o.Mailbox.Window == 0 {
 		o.Mailbox.Window = 10

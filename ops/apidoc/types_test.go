@@ -34,6 +34,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"AdminUsage": contracts.AdminUsage{}, "UsageRow": contracts.UsageRow{}, "CachePurged": contracts.CachePurged{},
 		"SessionItem": contracts.SessionItem{}, "SessionPage": contracts.SessionPage{}, "SessionTurn": contracts.SessionTurn{},
 		"SessionSummary": contracts.SessionSummary{}, "SessionDetail": contracts.SessionDetail{}, "SessionExport": contracts.SessionExport{},
+		"AdminTasks": contracts.AdminTasks{}, "TaskQueue": contracts.TaskQueue{}, "Task": contracts.Task{},
+		"TaskRequest": contracts.TaskRequest{}, "TaskReply": contracts.TaskReply{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

@@ -24,6 +24,7 @@ import (
 	"moltbot/ops/config"
 	"moltbot/ops/embedded"
 	"moltbot/ops/keyring"
+	"moltbot/scheduler"
 	"moltbot/workers"
 	"moltbot/workers/model/cache"
 	"moltbot/workers/session"
@@ -32,9 +33,13 @@ import (
 
 // Roles that an App can run.
 const (
-	RoleIngress = "ingress"
-	RoleWorkers = "workers"
+	RoleIngress   = "ingress"
+	RoleWorkers   = "workers"
+	RoleScheduler = "scheduler"
 )
+
+// Roles lists them all.
+func Roles() []string { return []string{RoleIngress, RoleWorkers, RoleScheduler} }
 
 // Options of an App.
 type Options struct {
@@ -68,6 +73,12 @@ type App struct {
 	book    *usage.Book     // nil without the workers role
 	cache   *cache.Cache    // nil: there is none
 	usage   *usage.Store    // nil without the ingress role
+
+	tasks  redis.UniversalClient // that of the background tasks
+	chores *scheduler.Client
+
+	scheduler  *scheduler.Scheduler
+	summarizer *scheduler.Summarizer // nil: it is not done here
 
 	ingress  *ingress.Ingress
 	workers  *workers.Workers
@@ -103,7 +114,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		run  func(context.Context) error
 	}{
 		{"data directory", a.openData}, {"metrics", a.openWatch}, {"keys", a.openKeys}, {"redis", a.openRedis}, {"nats", a.openNATS},
-		{"workers", a.openWorkers}, {"ingress", a.openIngress},
+		{"workers", a.openWorkers}, {"scheduler", a.openScheduler}, {"ingress", a.openIngress},
 	}
 	for _, s := range steps {
 		if err := s.run(ctx); err != nil {
@@ -201,9 +212,14 @@ func (a *App) Run(ctx context.Context) (err error) {
 		close(ingressDone)
 	}
 	start("operators' changes", func() error { return a.follow(ctx, working) })
-	if a.workers != nil {
+	if a.asksModels() {
 		start("models", func() error { return a.keepModels(ctx, working) })
+	}
+	if a.workers != nil {
 		start("workers", func() error { return a.runWorkers(ctx, working) })
+	}
+	if a.scheduler != nil {
+		start("scheduler", func() error { return a.runScheduler(ctx) })
 	}
 	<-ctx.Done()
 	close(a.watch.stopping)

@@ -27,7 +27,7 @@ import (
 	"moltbot/ops/keyring"
 )
 
-var both = []string{RoleIngress, RoleWorkers}
+var both = Roles()
 
 // up makes an App that brings its own parts, with the stand-in for Redis.
 func up(t *testing.T, c config.Config) (*App, *book, error) {

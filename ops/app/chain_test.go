@@ -20,12 +20,7 @@ func twoProviders(t *testing.T) (c config.Config, main, spare *modeltest.Server)
 	t.Cleanup(main.Close)
 	t.Cleanup(spare.Close)
 	c = settings(t)
-	at := func(url string) config.Provider {
-		return config.Provider{
-			Kind: config.KindOpenAI, Endpoint: url, Stream: true, FirstTokenTimeout: time.Second, IdleTimeout: time.Second, Timeout: 5 * time.Second,
-			MaxResponseBytes: 1 << 20,
-		}
-	}
+	at := openAIAt
 	c.Model.Catalog = config.Catalog{
 		Default:   "main",
 		Providers: map[string]config.Provider{"one": at(main.URL), "two": at(spare.URL)},
@@ -38,6 +33,14 @@ func twoProviders(t *testing.T) (c config.Config, main, spare *modeltest.Server)
 	}
 	must(t, c.Validate())
 	return c, main, spare
+}
+
+// openAIAt is a provider with OpenAI's protocol.
+func openAIAt(url string) config.Provider {
+	return config.Provider{
+		Kind: config.KindOpenAI, Endpoint: url, Stream: true, FirstTokenTimeout: time.Second, IdleTimeout: time.Second, Timeout: 5 * time.Second,
+		MaxResponseBytes: 1 << 20,
+	}
 }
 
 func chatReply(t *testing.T, a *App, token, text string) (r contracts.ChatReply) {

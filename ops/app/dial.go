@@ -52,6 +52,9 @@ func (a *App) openRedis(ctx context.Context) error {
 	}
 	a.rdb = rdb
 	a.onClose("redis client", rdb.Close)
+	if err := a.openTasks(address); err != nil {
+		return err
+	}
 	a.watchStores()
 	a.store = session.New(session.Options{
 		Redis: rdb, Sealer: a.keys.Sealer(), Namer: a.namer, ResultTTL: c.Reply.ResultTTL, BoxTTL: c.Reply.DoneTTL, DoneTTL: c.Reply.DoneTTL,
@@ -94,6 +97,12 @@ const redisPool = 128
 // ?master_name= at any of them makes them sentinels. The pool is that of each
 // server: a command that finds all connections busy waits for one, 4s at most.
 func newRedis(address string, pool config.Pool) (redis.UniversalClient, error) {
+	return newBoundedRedis(address, pool, false)
+}
+
+// newBoundedRedis is newRedis; bounded, a call ends with its context, too, and
+// not only with the time-outs of the connection.
+func newBoundedRedis(address string, pool config.Pool, bounded bool) (redis.UniversalClient, error) {
 	parts := strings.Split(address, ",")
 	first, master, err := cutMaster(parts[0])
 	if err != nil {
@@ -110,7 +119,7 @@ func newRedis(address string, pool config.Pool) (redis.UniversalClient, error) {
 		PipelinePoolSize: 1, // beside it, for the workers' pipeline
 		ConnMaxIdleTime:  pool.IdleTimeout, ConnMaxLifetime: pool.MaxLifetime, ConnMaxLifetimeJitter: pool.MaxLifetime / 10,
 		DialTimeout: 2 * time.Second, ReadTimeout: 3 * time.Second, WriteTimeout: 3 * time.Second,
-		PoolTimeout: 4 * time.Second, MaxRetries: 2,
+		PoolTimeout: 4 * time.Second, MaxRetries: 2, ContextTimeoutEnabled: bounded,
 	}
 	for _, p := range parts[1:] {
 		if !strings.Contains(p, "://") {
@@ -133,6 +142,7 @@ func newRedis(address string, pool config.Pool) (redis.UniversalClient, error) {
 	if o.Network == "unix" {
 		o.PoolSize, o.DialTimeout, o.ReadTimeout, o.WriteTimeout = u.PoolSize, u.DialTimeout, u.ReadTimeout, u.WriteTimeout
 		o.Protocol, o.PoolTimeout, o.MaxRetries, o.PipelinePoolSize = u.Protocol, u.PoolTimeout, u.MaxRetries, u.PipelinePoolSize
+		o.ContextTimeoutEnabled = bounded
 		o.ConnMaxIdleTime, o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = u.ConnMaxIdleTime, u.ConnMaxLifetime, u.ConnMaxLifetimeJitter
 		return redis.NewClient(o), nil
 	}

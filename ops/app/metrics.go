@@ -17,6 +17,7 @@ import (
 	"moltbot/ingress/limit"
 	"moltbot/ops/config"
 	"moltbot/ops/observe"
+	"moltbot/scheduler"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
 	"moltbot/workers/model/cache"
@@ -93,7 +94,10 @@ func (a *App) watchStores() {
 	maps.Copy(scripts, model.Scripts())
 	maps.Copy(scripts, cache.Scripts())
 	maps.Copy(scripts, usage.Scripts())
-	a.rdb.AddHook(observe.NewRedisHook(a.watch.registry, scripts))
+	maps.Copy(scripts, scheduler.Scripts())
+	hook := observe.NewRedisHook(a.watch.registry, scripts)
+	a.rdb.AddHook(hook)
+	a.tasks.AddHook(hook)
 	a.watch.trips = observe.NewRoundTrips(a.watch.registry, a.rdb)
 }
 
@@ -158,6 +162,9 @@ func (a *App) probes() map[string]func(context.Context) error {
 	}
 	if a.workers != nil {
 		checks["workers"] = a.workers.Fetching
+	}
+	if a.scheduler != nil {
+		checks["scheduler"] = a.scheduler.Ready
 	}
 	return checks
 }

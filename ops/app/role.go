@@ -29,7 +29,7 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.follower = newFollower(a.topology, a.o.Log)
-	if !a.has(RoleWorkers) {
+	if !a.asksModels() {
 		return a.openModels(nil)
 	}
 	var models *answerer
@@ -40,6 +40,9 @@ func (a *App) openWorkers(context.Context) error {
 		return fmt.Errorf("model: %w", err)
 	}
 	if err := a.openModels(models); err != nil {
+		return err
+	}
+	if err := a.openSummarizer(models); err != nil || !a.has(RoleWorkers) {
 		return err
 	}
 	first := c.Model.First()
@@ -60,6 +63,7 @@ func (a *App) openWorkers(context.Context) error {
 		Prompt: builder, Log: a.o.Log, Consumer: a.topology.consumer, Slots: c.Workers.Slots,
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
+		Chores: a.summarized(a.chores, models), SummarizeAfter: c.Session.Summary.After,
 	})
 	if err != nil {
 		return err

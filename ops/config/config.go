@@ -16,19 +16,20 @@ type Config struct {
 	KeysDir     string `koanf:"keys_dir" doc:"Directory of the key files; empty means keys inside data_dir."`
 	Durability  string `koanf:"durability" doc:"When a message counts as stored: fsync (on disk) or os (in the page cache)."`
 
-	NATS    NATS    `koanf:"nats"`
-	Redis   Redis   `koanf:"redis"`
-	Pool    Pool    `koanf:"connection_pool"`
-	Queue   Queue   `koanf:"queue"`
-	Workers Workers `koanf:"workers"`
-	Session Session `koanf:"session"`
-	Reply   Reply   `koanf:"reply"`
-	HTTP    HTTP    `koanf:"http"`
-	Model   Models  `koanf:"model"`
-	Cache   Cache   `koanf:"cache"`
-	Log     Log     `koanf:"log"`
-	Metrics Metrics `koanf:"metrics"`
-	Trace   Trace   `koanf:"trace"`
+	NATS      NATS      `koanf:"nats"`
+	Redis     Redis     `koanf:"redis"`
+	Pool      Pool      `koanf:"connection_pool"`
+	Queue     Queue     `koanf:"queue"`
+	Workers   Workers   `koanf:"workers"`
+	Scheduler Scheduler `koanf:"scheduler"`
+	Session   Session   `koanf:"session"`
+	Reply     Reply     `koanf:"reply"`
+	HTTP      HTTP      `koanf:"http"`
+	Model     Models    `koanf:"model"`
+	Cache     Cache     `koanf:"cache"`
+	Log       Log       `koanf:"log"`
+	Metrics   Metrics   `koanf:"metrics"`
+	Trace     Trace     `koanf:"trace"`
 }
 
 // NATS says which NATS to use.
@@ -82,6 +83,19 @@ type Workers struct {
 	SoftStop time.Duration `koanf:"soft_stop" doc:"Time running messages get to finish after a stop signal."`
 }
 
+// Scheduler says how background tasks are run.
+type Scheduler struct {
+	Slots     int           `koanf:"slots" doc:"Background tasks one process with the scheduler role works on at the same time."`
+	SoftStop  time.Duration `koanf:"soft_stop" doc:"Time running tasks get to finish after a stop signal; what still runs then is begun again elsewhere."`
+	Timezone  string        `koanf:"timezone" doc:"Time zone of the timetable, like Asia/Shanghai; the same in every process."`
+	LookBack  time.Duration `koanf:"look_back" doc:"How late a due time of the timetable is made up for when no process was there."`
+	Timeout   time.Duration `koanf:"timeout" doc:"Longest time of one run of a task that has no other."`
+	Retries   int           `koanf:"retries" doc:"Runs of a failing task after the first, before it is given up."`
+	RetryBase time.Duration `koanf:"retry_base" doc:"Wait before the second run; doubles with each further one."`
+	RetryMax  time.Duration `koanf:"retry_max" doc:"Longest wait between two runs."`
+	Retention time.Duration `koanf:"retention" doc:"How long a finished task is remembered and shown."`
+}
+
 // Session shapes what the model is told of a conversation.
 type Session struct {
 	TTL           time.Duration `koanf:"ttl" doc:"How long a silent conversation is remembered."`
@@ -93,6 +107,16 @@ type Session struct {
 	KeepRounds    int           `koanf:"keep_rounds" doc:"Rounds stored per conversation; at least session.rounds."`
 	System        string        `koanf:"system" doc:"System prompt where none of session.systems matches; empty means none."`
 	Systems       []System      `koanf:"-"` // system prompts of routes
+
+	Summary Summary `koanf:"summary"`
+}
+
+// Summary says how what fell out of the window is summarized.
+type Summary struct {
+	Enabled   bool   `koanf:"enabled" doc:"Summarize rounds that the model is not given any more, so that it is told of them."`
+	After     int    `koanf:"after" doc:"Rounds that must have fallen out before; session.keep_rounds must have room for them beside session.rounds."`
+	Model     string `koanf:"model" doc:"Name of the model that summarizes, a cheap one for instance; empty means the one that answers by default. The demo model summarizes only when it is named here."`
+	MaxTokens int    `koanf:"max_tokens" doc:"Most tokens of a summary; at most 4096."`
 }
 
 // Reply says how long answers are waited for and kept.
@@ -176,7 +200,11 @@ func Default() Config {
 			PurgeEvery: 250 * time.Millisecond, MaxAckPending: 20_000, GroupCommit: true, PublishTimeout: 2 * time.Second,
 		},
 		Workers: Workers{Slots: 64, SoftStop: 25 * time.Second},
-		Session: Session{TTL: 30 * time.Minute, MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 20, Rounds: 10, Tokens: 1024, MessageTokens: 8192, KeepRounds: 200},
+		Scheduler: Scheduler{
+			Slots: 4, SoftStop: 25 * time.Second, Timezone: "UTC", LookBack: 24 * time.Hour, Timeout: 5 * time.Minute,
+			Retries: 12, RetryBase: 5 * time.Second, RetryMax: 10 * time.Minute, Retention: time.Hour,
+		},
+		Session: Session{TTL: 30 * time.Minute, MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 20, Rounds: 10, Tokens: 1024, MessageTokens: 8192, KeepRounds: 200, Summary: Summary{Enabled: true, After: 5, MaxTokens: 256}},
 		Reply:   Reply{Cap: 55 * time.Second, OpenAICap: 5 * time.Minute, StreamCap: 10 * time.Minute, ResultTTL: time.Hour, DoneTTL: 24 * time.Hour},
 		HTTP: HTTP{
 			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, Filter: FilterNormal, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,

@@ -40,6 +40,7 @@ func (c Config) mistakes() []finding {
 	f.stores(c)
 	f.pool(c.Pool)
 	f.queue(c.Queue, c.Workers)
+	f.scheduler(c.Scheduler)
 	f.limits(c)
 	f.systems(c.Session.Systems)
 	f = append(f, c.Model.checks("model.")...)
@@ -215,6 +216,7 @@ func (f *findings) limits(c Config) {
 	f.want(c.Session.MessageTokens == 0 || c.Session.MessageTokens >= leastMessageTokens,
 		fmt.Sprintf("must be 0 or at least %d", leastMessageTokens), "session.message_tokens")
 	f.want(oneOf(c.HTTP.Filter, FilterNormal, FilterStrict), "must be normal or strict", "http.filter")
+	f.want(c.Session.Summary.MaxTokens <= 4096, fmt.Sprintf("(%d) must be at most 4096", c.Session.Summary.MaxTokens), "session.summary.max_tokens")
 	f.want(c.Reply.DoneTTL >= c.Reply.ResultTTL,
 		fmt.Sprintf("(%s) must be at least reply.result_ttl (%s)", show(c.Reply.DoneTTL), show(c.Reply.ResultTTL)),
 		"reply.done_ttl", "reply.result_ttl")

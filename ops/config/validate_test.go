@@ -75,6 +75,7 @@ func TestValidate(t *testing.T) {
 		"negative age":          {func(c *Config) { c.Session.MaxAge = -time.Hour }, "session.max_age: must be greater than 0"},
 		"session of no bytes":   {func(c *Config) { c.Session.MaxBytes = 0 }, "session.max_bytes: must be greater than 0"},
 		"keep":                  {func(c *Config) { c.Session.KeepRounds = 9 }, "session.keep_rounds: (9) must be at least session.rounds (10)"},
+		"long summaries":        {func(c *Config) { c.Session.Summary.MaxTokens = 4097 }, "session.summary.max_tokens: (4097) must be at most 4096"},
 		"done":                  {func(c *Config) { c.Reply.DoneTTL = time.Minute }, "reply.done_ttl: (1m) must be at least reply.result_ttl (1h)"},
 		"read":                  {func(c *Config) { c.HTTP.ReadTimeout = time.Second }, "http.read_timeout: (1s) must be at least"},
 		"rate":                  {func(c *Config) { c.HTTP.RateLimit = "10" }, "http.rate_limit: must be"},

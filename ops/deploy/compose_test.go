@@ -48,7 +48,7 @@ func TestLoadRefuses(t *testing.T) {
 }
 
 // roles are the services that run our program for good.
-var roles = []string{"ingress", "workers"}
+var roles = []string{"ingress", "workers", "scheduler"}
 
 var numeric = regexp.MustCompile(`^[1-9][0-9]*:[1-9][0-9]*$`)
 
@@ -215,7 +215,7 @@ func TestStartsInOrderAndHealthy(t *testing.T) {
 			t.Errorf("%s: health check %v", name, checked)
 		}
 	}
-	for name, url := range map[string]string{"ingress": "http://127.0.0.1:18789/readyz", "workers": "http://127.0.0.1:18790/readyz"} {
+	for name, url := range map[string]string{"ingress": "http://127.0.0.1:18789/readyz", "workers": "http://127.0.0.1:18790/readyz", "scheduler": "http://127.0.0.1:18790/readyz"} {
 		if got := services[name].HealthCheck.Test; !slices.Equal(got, types.HealthCheckTest{"CMD", "/moltbot", "probe", url}) {
 			t.Errorf("%s is asked by %q", name, got)
 		}
@@ -223,14 +223,16 @@ func TestStartsInOrderAndHealthy(t *testing.T) {
 }
 
 // A fixed name or port would let only one of them start.
-func TestWorkersScale(t *testing.T) {
-	w := load(t).Services["workers"]
-	if w.ContainerName != "" || w.Hostname != "" || len(w.Ports) > 0 || w.Scale != nil {
-		t.Errorf("name %q, host name %q, ports %v", w.ContainerName, w.Hostname, w.Ports)
-	}
-	for _, v := range w.Volumes {
-		if !v.ReadOnly {
-			t.Errorf("all workers would write to %s", v.Target)
+func TestWorkersAndSchedulersScale(t *testing.T) {
+	for _, name := range []string{"workers", "scheduler"} {
+		w := load(t).Services[name]
+		if w.ContainerName != "" || w.Hostname != "" || len(w.Ports) > 0 || w.Scale != nil {
+			t.Errorf("%s: name %q, host name %q, ports %v", name, w.ContainerName, w.Hostname, w.Ports)
+		}
+		for _, v := range w.Volumes {
+			if !v.ReadOnly {
+				t.Errorf("all %s would write to %s", name, v.Target)
+			}
 		}
 	}
 }
@@ -271,6 +273,9 @@ func TestStopsLaterThanTheLastCall(t *testing.T) {
 		least := 15 * time.Second // for what an ingress does at the end
 		if name == "workers" {
 			least = c.Workers.SoftStop + c.Model.Timeout
+		}
+		if name == "scheduler" {
+			least += c.Scheduler.SoftStop
 		}
 		if s.StopGracePeriod == nil || time.Duration(*s.StopGracePeriod) <= least {
 			t.Errorf("%s is killed after %v, needs more than %s", name, s.StopGracePeriod, least)
@@ -350,6 +355,7 @@ func TestSecretsAreFiles(t *testing.T) {
 	for name, want := range map[string][]string{
 		"nats": {"nats_password"}, "redis": {"redis_password"}, "keys": nil,
 		"ingress": {"nats_password", "redis_password"}, "workers": {"nats_password", "redis_password", "model_api_key"},
+		"scheduler": {"nats_password", "redis_password", "model_api_key"},
 	} {
 		var got []string
 		for _, g := range p.Services[name].Secrets {

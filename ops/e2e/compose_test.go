@@ -33,7 +33,7 @@ func TestCompose(t *testing.T) {
 	}
 	token = strings.TrimSpace(token)
 	e.ask(token, "My name is Ada.", "")
-	for _, command := range [][]string{{"status"}, {"workers"}, {"scale", "chat=8"}} {
+	for _, command := range [][]string{{"status"}, {"workers"}, {"scale", "chat=8"}, {"task", "list"}} {
 		if out, err := ingress.exec(append([]string{"/moltbot"}, command...)...); err != nil {
 			t.Errorf("%s: %v\n%s", command, err, out)
 		}
@@ -59,7 +59,8 @@ func (e *engine) start() {
 	e.t.Helper()
 	e.up("ingress", 1)
 	e.up("workers", 2)
-	for _, name := range []string{"ingress", "workers"} {
+	e.up("scheduler", 2)
+	for _, name := range []string{"ingress", "workers", "scheduler"} {
 		for _, c := range e.running[name] {
 			eventually(e.t, time.Minute, c.name+" is healthy", c.healthy)
 		}
@@ -68,7 +69,7 @@ func (e *engine) start() {
 
 func (e *engine) stop() {
 	e.t.Helper()
-	for _, name := range []string{"ingress", "workers", "redis", "nats"} {
+	for _, name := range []string{"ingress", "workers", "scheduler", "redis", "nats"} {
 		e.down(name, 0)
 	}
 }

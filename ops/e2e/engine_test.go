@@ -45,7 +45,7 @@ type container struct {
 
 // exposed are the ports on which a service listens in its container.
 var exposed = map[string][]string{
-	"nats": {"4222", "8222"}, "redis": {"6379"}, "ingress": {"18789", "18790"}, "workers": {"18790"},
+	"nats": {"4222", "8222"}, "redis": {"6379"}, "ingress": {"18789", "18790"}, "workers": {"18790"}, "scheduler": {"18790"},
 }
 
 func newEngine(t *testing.T) *engine {

@@ -42,6 +42,7 @@ type cli struct {
 	Workers workersCmd `cmd:"" help:"Show the processes that work, wherever they run."`
 	Scale   scaleCmd   `cmd:"" help:"Change how many messages each process works on at a time."`
 	Model   modelCmd   `cmd:"" help:"Show and change the models while everything runs."`
+	Task    taskCmd    `cmd:"" help:"Show background tasks, run or retry one, or delete it."`
 	Usage   usageCmd   `cmd:"" help:"Show what callers used of the models."`
 	Cache   cacheCmd   `cmd:"" help:"Cached answers."`
 	Session sessionCmd `cmd:"" help:"Sessions of callers: list, show, erase."`

@@ -126,7 +126,7 @@ func TestHelp(t *testing.T) {
 func TestUsageErrors(t *testing.T) {
 	for _, line := range []string{
 		"", "begin", "up now", "up --porridge", "up --slots many", "token", "token -u", "token -u a -d soon",
-		"serve", "serve scheduler", "key", "config", "config show --format toml", "status extra",
+		"serve", "serve console", "key", "task", "task run", "config", "config show --format toml", "status extra",
 	} {
 		contains(t, fails(t, exitUsage, strings.Fields(line)...), "--help")
 	}

@@ -18,19 +18,20 @@ func (configReferenceCmd) Run(out *console) error {
 // sections are the headings of the reference, by the first part of a key. A
 // section that is not named here is printed under its own name.
 var sections = map[string]string{
-	"":        "Process",
-	"nats":    "NATS",
-	"redis":   "Redis",
-	"queue":   "Queue",
-	"workers": "Workers",
-	"session": "Session",
-	"reply":   "Reply",
-	"http":    "HTTP",
-	"model":   "Model",
-	"cache":   "Cache",
-	"log":     "Log",
-	"metrics": "Metrics",
-	"trace":   "Traces",
+	"":          "Process",
+	"nats":      "NATS",
+	"redis":     "Redis",
+	"queue":     "Queue",
+	"workers":   "Workers",
+	"scheduler": "Background tasks",
+	"session":   "Session",
+	"reply":     "Reply",
+	"http":      "HTTP",
+	"model":     "Model",
+	"cache":     "Cache",
+	"log":       "Log",
+	"metrics":   "Metrics",
+	"trace":     "Traces",
 
 	"connection_pool": "Connection pool",
 }

@@ -80,7 +80,7 @@ func (u *upCmd) Run(ctx context.Context, c *cli, out *console) error {
 	u.profile(ctx, out)
 	began := time.Now()
 	a, err := app.New(ctx, app.Options{
-		Config: conf, Roles: []string{app.RoleIngress, app.RoleWorkers}, Embedded: true, Version: version(),
+		Config: conf, Roles: app.Roles(), Embedded: true, Version: version(),
 		Reload: func() (config.Config, error) { return u.load(c) }, Files: sources(c, conf),
 		Log: takeRedisLog(observe.New(observe.Options{Writer: out.err, Level: conf.Log.Level, Format: conf.Log.Format})),
 	})
@@ -141,7 +141,7 @@ func reachable(address string) string {
 }
 
 type serveCmd struct {
-	Role string `arg:"" enum:"ingress,workers,all" help:"ingress, workers or all."`
+	Role string `arg:"" enum:"ingress,workers,scheduler,all" help:"ingress, workers, scheduler or all."`
 	flags
 }
 
@@ -153,7 +153,7 @@ func (s *serveCmd) Run(ctx context.Context, c *cli, out *console) error {
 	}
 	roles := []string{s.Role}
 	if s.Role == "all" {
-		roles = []string{app.RoleIngress, app.RoleWorkers}
+		roles = app.Roles()
 	}
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Roles: roles, Version: version(),

@@ -224,7 +224,7 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 	m.crash("committed")
 	m.ended(t, !o.failed)
 	if c.entries > 0 && m.o.Committed != nil {
-		m.o.Committed(t, c.entries)
+		m.o.Committed(t, o, c.entries)
 	}
 	h.last, h.reached, h.want = t.Sequence, t.Sequence, c.want
 	if c.state == stateMore && (len(o.Out) > 0 || c.want <= t.Sequence) {

@@ -136,3 +136,38 @@ func TestMemoryAfterAReset(t *testing.T) {
 		}
 	})
 }
+
+// When turns became a summary, nobody goes on with what was remembered of before,
+// and least of all a message that ran meanwhile.
+func TestMemoryAfterAFold(t *testing.T) {
+	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newStage(t, rdb, workerstest.Queue{})
+		c := s.conversation("c")
+		r := &rememberer{}
+		fold := func() {
+			must(t, rdb.LTrim(t.Context(), contracts.KeySession(c), 1, -1).Err())
+			must(t, rdb.HSet(t.Context(), contracts.KeyBox(c), "version", "folded").Err())
+		}
+		during := false
+		m := s.box(func(ctx context.Context, task mailbox.Task) (mailbox.Outcome, error) {
+			if during {
+				fold()
+				during = false
+			}
+			return r.run(ctx, task)
+		})
+		for n := 1; n <= 7; n++ {
+			during = n == 2
+			if n == 5 {
+				fold()
+			}
+			s.publish(c, n)
+			_, err := m.Handle(t.Context(), t.Context(), s.next())
+			must(t, err)
+		}
+		want := []string{"redis:", "memory:1", "redis:2", "memory:2,3", "redis:3,4", "redis:3,4,5", "memory:3,4,5,6"}
+		if !slices.Equal(r.saw, want) {
+			t.Errorf("saw %v, want %v", r.saw, want)
+		}
+	})
+}

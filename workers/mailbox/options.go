@@ -63,7 +63,7 @@ type Options struct {
 
 	// Committed is told of each message whose commit added to the context, and how
 	// many entries it has now; may be nil. It must not block.
-	Committed func(t Task, entries int)
+	Committed func(t Task, o Outcome, entries int)
 	// Unstoppable says of a message, by its letter, that no stop reaches it; nil: each
 	// can be stopped.
 	Unstoppable func(letter any) bool

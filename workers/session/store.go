@@ -45,6 +45,7 @@ type Store struct {
 	o                           Options
 	claim, reset, abandon, stop *redis.Script
 	scripts                     scripts
+	fold                        folder
 }
 
 // scripts are those of sessions as their callers see them.
@@ -77,6 +78,7 @@ func New(o Options) *Store {
 			about: redis.NewScript(aboutLua), index: redis.NewScript(indexLua), unlist: redis.NewScript(unlistLua),
 			read: redis.NewScript(readLua), trail: redis.NewScript(trailLua), erase: redis.NewScript(eraseLua),
 		},
+		fold: newFolder(),
 	}
 }
 

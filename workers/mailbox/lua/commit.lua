@@ -50,12 +50,19 @@ else
         bytes, entries = bytes - #redis.call('LPOP', context), entries - 1
       end
     end
-    set = {'version', version, 'turns', entries, 'bytes', bytes}
+    set = {'turns', entries, 'bytes', bytes}
     local ttl = ARGV[11]
-    if entries == 1 or not b[14] then set[7] = 'born'; set[8] = ARGV[20]
+    if entries == 1 or not b[14] then set[5] = 'born'; set[6] = ARGV[20]
     elseif ARGV[21] ~= '0' then ttl = math.max(1, math.min(ttl, b[14] + ARGV[21] - ARGV[20])) end
     redis.call('PEXPIRE', context, ttl)
     redis.call('PEXPIRE', KEYS[7], ttl) -- the summary of what left the context lives as long
+    if b[9] == 'folded' then
+      -- Turns became a summary since this message began, perhaps: the next one reads anew.
+      redis.call('HDEL', box, 'version')
+      version = ''
+    else
+      set[#set + 1] = 'version'; set[#set + 1] = version
+    end
   else
     version = ''
   end

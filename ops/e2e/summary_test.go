@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"moltbot/contracts"
+	"moltbot/ops/keyring"
+	"moltbot/workers/model/modeltest"
+	turns "moltbot/workers/session"
+)
+
+var fact = regexp.MustCompile(`FACT-\w+`)
+
+// TestSummaries lets a fact of the third turn fall out of the window, kills the
+// scheduler while a model writes the summary, and then looks whether each turn was
+// folded once, whether the last prompt knows the fact, and whether it stands
+// anywhere in the clear.
+func TestSummaries(t *testing.T) {
+	t.Parallel() // it waits more than it works
+	total := 60
+	if *full {
+		total = 200
+	}
+	const said = "FACT-9Kq3vTzXw"
+	gate := modeltest.NewGate()
+	t.Cleanup(gate.Release)
+	upstream := modeltest.New(modeltest.Options{Key: "test-key",
+		Reply: func(r modeltest.Request) string {
+			if text, ok := modeltest.Summary(r, fact); ok {
+				return text
+			}
+			return "noted"
+		},
+		Behave: func(r modeltest.Request) modeltest.Behavior {
+			if _, ok := modeltest.Summary(r, fact); ok {
+				return modeltest.Behavior{Gate: gate}
+			}
+			return modeltest.Behavior{}
+		},
+	})
+	t.Cleanup(upstream.Close)
+	y := build(t, shape{workers: 2, model: upstream, settings: "scheduler: {retry_base: 1s, retry_max: 2s}\n"})
+	first := y.scheduler("scheduler0")
+	c, ctx := y.client(), timeLimit(t)
+	sent := 0
+	say := func(text string) {
+		t.Helper()
+		sent++
+		r, err := c.chat(ctx, "s", text, fmt.Sprint("key", sent), 30)
+		if err != nil || r.status != http.StatusOK {
+			t.Fatalf("turn %d: %d %v", sent, r.status, err)
+		}
+	}
+	for sent < 20 {
+		text := fmt.Sprintf("message %d", sent)
+		if sent == 2 {
+			text = "it matters: " + said
+		}
+		say(text)
+	}
+	select {
+	case <-gate.Entered(): // the model is at the summary
+	case <-ctx.Done():
+		t.Fatalf("no summary is asked for\n%s", first.tail())
+	}
+	first.kill()
+	upstream.Behave(func(modeltest.Request) modeltest.Behavior { return modeltest.Behavior{} })
+	y.scheduler("scheduler1")
+	y.scheduler("scheduler2")
+	for sent < total {
+		say(fmt.Sprintf("message %d", sent))
+	}
+	store, conversation := y.sessions(t)
+	var sum contracts.Summary
+	eventually(t, 60*time.Second, "the turns are summarized", func() bool {
+		b, err := y.rdb.Get(ctx, contracts.KeySummary(conversation)).Bytes()
+		if err != nil {
+			return false
+		}
+		if sum, err = store.OpenSummary(conversation, b); err != nil {
+			t.Fatal(err)
+		}
+		return y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val() < rounds+5
+	})
+	say("what do you know?")
+	left := y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val()
+	if sum.Turns+int(left) != sent || !strings.Contains(sum.Text, said) {
+		t.Errorf("%d turns are summarized and %d are left of %d; %q", sum.Turns, left, sent, sum.Text)
+	}
+	var last modeltest.Request
+	for _, q := range upstream.Requests() {
+		if _, ok := modeltest.Summary(q, fact); !ok {
+			last = q
+		}
+	}
+	prompt := fmt.Sprint(last.Messages)
+	if !strings.Contains(prompt, said) || strings.Contains(prompt, "it matters") {
+		t.Errorf("the last prompt is %s", prompt)
+	}
+	if y.redis != nil {
+		if err := y.rdb.Save(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	y.search(t, map[string][]byte{"fact": []byte(said), "summary": []byte("The user said")})
+}
+
+// scheduler starts a process with the role.
+func (y *system) scheduler(name string) *process {
+	p := newProcess(y.t, y.dir, name, y.bin, "--config", y.config, "serve", "scheduler")
+	p.start()
+	y.extra = append(y.extra, p)
+	return p
+}
+
+// sessions opens what the processes sealed, and names the one conversation.
+func (y *system) sessions(t *testing.T) (*turns.Store, string) {
+	t.Helper()
+	keys, err := keyring.Open(context.Background(), y.dir+"/data/keys", keyring.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := y.rdb.Keys(context.Background(), "session:*").Val()
+	if len(lists) != 1 {
+		t.Fatalf("sessions: %v", lists)
+	}
+	conversation := strings.Trim(strings.TrimPrefix(lists[0], "session:"), "{}")
+	return turns.New(turns.Options{Redis: y.rdb, Sealer: keys.Sealer()}), conversation
+}
