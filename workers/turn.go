@@ -86,13 +86,7 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	o, err := t.outcome(task, m, answered{answer, choice.Table, ended}, turns)
-	if gone {
-		n := readNote(task.Note)
-		n.model = ""
-		o.Note = n.kept()
-	}
-	return o, err
+	return t.outcome(task, m, answered{answer, choice.Table, ended, gone}, turns)
 }
 
 // costs adds what an answer cost, and whether it is none of a model's. A cached
@@ -116,6 +110,7 @@ type answered struct {
 	model.Answer
 	table int64
 	at    time.Time
+	gone  bool // the model that was chosen for the session is not there any more
 }
 
 // request is what the model is asked: the session with the new message, or the
@@ -174,6 +169,11 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 		ID: m.ID, SessionID: m.SessionID, Reply: a.Text, ToolCalls: a.ToolCalls, Model: a.Model, ModelVersion: a.Version,
 		Usage: a.Usage, Finish: a.Finish, At: a.at.UTC(), Run: task.Run, Table: a.table, Cached: a.Cached,
 	})
+	if a.gone {
+		n := readNote(task.Note)
+		n.model = ""
+		o.Note = n.kept()
+	}
 	if err != nil || m.Flags.Has(contracts.FlagUnkept) || a.Text == "" || a.Apology {
 		return o, err
 	}
