@@ -168,7 +168,7 @@ func TestTurnWithASummary(t *testing.T) {
 	task := p.task(m)
 	task.Summary = sum
 	o := run(task)
-	if len(prompt) != 2 || prompt[0].Role != model.RoleSystem || !strings.Contains(prompt[0].Text, `"she said \"x\""`) {
+	if len(prompt) != 2 || prompt[0].Role != model.RoleUser || !strings.Contains(prompt[0].Text, `she said "x"`) {
 		t.Errorf("prompt %+v", prompt)
 	}
 	if h := o.Memory.(*history); h.summary == nil || o.MemorySize < summarySize {

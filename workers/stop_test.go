@@ -37,6 +37,10 @@ func (p *plant) stop(m contracts.Message, word bool) {
 	must(p.t, p.nc.Publish(contracts.SubjectCancel(m.Conversation), contracts.EncodeStop(id, ack.Sequence, life)))
 }
 
+// soon is longer than a stop takes, because the machine may be busy, and shorter
+// than all that would end the run otherwise.
+const soon = 3 * time.Second
+
 // pair starts two workers over the same queue.
 func (p *plant) pair(c completer, change ...func(*Options)) {
 	for i := range 2 {
@@ -114,7 +118,7 @@ func TestStopCommand(t *testing.T) {
 				send(n+1, text)
 			}
 			all := p.results(got, texts)
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > soon {
 				t.Errorf("it took %s", took)
 			}
 			if a, b := all["first"], all["second"]; a.Code != contracts.CodeStopped || b.Code != contracts.CodeStopped || a.Detail != "stopped by the user" {
@@ -129,6 +133,39 @@ func TestStopCommand(t *testing.T) {
 				t.Errorf("turns %+v", turns)
 			}
 		})
+	}
+}
+
+// A command that was sent before the stop counts: it is no answer of a model.
+func TestStopStopsNoCommands(t *testing.T) {
+	p := newPlant(t)
+	entered := make(chan struct{}, 1)
+	p.pair(func(ctx context.Context, r model.Request) (model.Answer, error) {
+		if text := r.Messages[len(r.Messages)-1].Text; text != "first" {
+			return said("re: " + text), nil
+		}
+		r.OnDelta("so far ")
+		entered <- struct{}{}
+		<-ctx.Done()
+		return model.Answer{}, ctx.Err()
+	})
+	inbox, got := p.inbox("one")
+	first, fresh := p.message("s", 1, "first", inbox), p.message("s", 2, "/new", inbox)
+	one, two, third := p.message("s", 3, "/stop", inbox), p.message("s", 4, "停止", inbox), p.message("s", 5, "third", inbox)
+	first.Flags = contracts.FlagStream
+	p.publish(first)
+	workerstest.Await(t, "it runs", entered)
+	p.publish(fresh)
+	p.stop(one, false) // what comes before the word of it waits
+	p.stop(two, true)
+	p.publish(third)
+	all := p.results(got, map[string]string{first.ID: "first", fresh.ID: "new", one.ID: "one", two.ID: "two", third.ID: "third"})
+	if all["first"].Code != contracts.CodeStopped || !strings.Contains(all["new"].Reply, "new conversation") ||
+		all["one"].Reply != "Stopped." || all["two"].Reply != "没有需要停止的内容。" {
+		t.Errorf("%+v", all)
+	}
+	if turns := p.turnsOf(first.Conversation); len(turns) != 1 || turns[0].User != "third" {
+		t.Errorf("turns %+v", turns)
 	}
 }
 
@@ -152,7 +189,7 @@ func TestStopBetweenRetries(t *testing.T) {
 			began := time.Now()
 			p.stop(stop, word)
 			all := p.results(got, map[string]string{first.ID: "first", stop.ID: "stop"})
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > soon {
 				t.Errorf("it took %s", took)
 			}
 			if all["first"].Code != contracts.CodeStopped || all["stop"].Reply != "已停止。" || len(failed) != 0 {

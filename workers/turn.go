@@ -86,13 +86,7 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
-	o, err := t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages}, before)
-	if gone {
-		n := readNote(task.Note)
-		n.model = ""
-		o.Note = n.kept()
-	}
-	return o, err
+	return t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages, gone}, before)
 }
 
 // costs adds what an answer cost, and whether it is none of a model's. A cached
@@ -117,6 +111,7 @@ type answered struct {
 	table int64
 	at    time.Time
 	asked []model.Message
+	gone  bool // the model that was chosen for the session is not there any more
 }
 
 // route gives the system prompt of the route that m came by, and takes off m's
@@ -181,6 +176,11 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 		Usage: a.Usage, Finish: a.Finish, At: a.at.UTC(), Run: task.Run, Table: a.table, Cached: a.Cached,
 	})
 	o.Trail = a.Key
+	if a.gone {
+		n := readNote(task.Note)
+		n.model = ""
+		o.Note = n.kept()
+	}
 	if err != nil || m.Flags.Has(contracts.FlagUnkept) || a.Text == "" || a.Apology {
 		return o, err
 	}

@@ -124,6 +124,10 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// soon is how long a stop may take. The promise is a second; the small test leaves
+// room for what else the machine does.
+func soon() time.Duration { return size(3*time.Second, time.Second) }
+
 // stopsWhatRuns during a long answer that somebody reads, with another message behind it.
 func (s *commanded) stopsWhatRuns(t *testing.T) {
 	events := s.readAlong(s.base, "POST", "/api/chat", `{"message":"stall 1","stream":true,"session_id":"stop"}`)
@@ -133,7 +137,7 @@ func (s *commanded) stopsWhatRuns(t *testing.T) {
 	began := time.Now()
 	stop := s.send("stop", "/stop")
 	after := s.send("stop", "after")
-	eventually(t, time.Second, "the provider sees its client leave", func() bool { return s.model.Open("stall 1") == 0 })
+	eventually(t, soon(), "the provider sees its client leave", func() bool { return s.model.Open("stall 1") == 0 })
 	gone := time.Since(began)
 	var last event
 	for e := range events {
@@ -144,7 +148,7 @@ func (s *commanded) stopsWhatRuns(t *testing.T) {
 	if err := json.Unmarshal([]byte(last.data), &p); err != nil || last.name != "error" || p.Code != contracts.CodeStopped {
 		t.Errorf("the stream ends with %+v, %v", last, err)
 	}
-	if took > time.Second {
+	if took > soon() {
 		t.Errorf("the client was told after %s", took)
 	}
 	t.Logf("the provider's connection was closed after %s, the client was told after %s", gone, took)
@@ -169,7 +173,7 @@ func (s *commanded) stopsBetweenRetries(t *testing.T) {
 	stop := s.send("retry", "/stop")
 	s.ends(failed, "what is tried again", string(contracts.CodeStopped))
 	s.ends(stop, "the command", "Stopped.")
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > soon() {
 		t.Errorf("it took %s", took)
 	}
 	s.ends(s.send("retry", "after"), "what comes after", "main-1 says after")
