@@ -98,6 +98,9 @@ func TestCache(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	o := quick(t, Strangers)
 	o.Rate = 200
+	if r := measured(t, func() Options { open := o; open.Loop, open.Rate = loopOpen, 1000; return open }()); len(r.Rows) != 3 || r.Rows[2].Rate != 50 || r.Rows[2].Requests == 0 {
+		t.Errorf("%+v", r.Rows)
+	}
 	r := measured(t, o)
 	if len(r.Rows) != 3 || r.Rows[0].Requests == 0 {
 		t.Fatalf("%+v", r.Rows)

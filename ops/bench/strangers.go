@@ -18,6 +18,9 @@ import (
 const (
 	strangersRate   = 10_000
 	strangersFlight = 512
+	// usualShare of the strangers' rate is that of the usual callers in an open loop.
+	// A closed one takes all of the machine, so that any further load slows it.
+	usualShare = 0.05
 )
 
 // Names of its rows, behind that of the scenario.
@@ -59,8 +62,13 @@ func (b *bench) beside(ctx context.Context, t turn, s *stand, kind string, first
 	o := load.Options{
 		Addresses: s.addresses, Target: s.target, Callers: t.Callers, Warmup: b.o.Warmup, Duration: b.o.Duration, Timeout: requestTimeout, First: first,
 	}
+	rate, loop := b.o.Rate, loopClosed
+	defaults(&rate, float64(strangersRate))
+	if b.o.Loop == loopOpen {
+		loop, o.Rate, o.Callers, o.Ready = loopOpen, rate*usualShare, b.o.MaxInFlight, minReady
+	}
 	if kind == nobodyBeside {
-		row, res, err := b.watched(ctx, t, s, loopClosed, o)
+		row, res, err := b.watched(ctx, t, s, loop, o)
 		return row, res.Next, err
 	}
 	stranger := strangeTarget{}
@@ -68,8 +76,6 @@ func (b *bench) beside(ctx context.Context, t turn, s *stand, kind string, first
 	if c, is := s.target.(*chatTarget); is && kind == strangersIn {
 		stranger.token, status = c.token, fasthttp.StatusNotFound
 	}
-	rate := b.o.Rate
-	defaults(&rate, float64(strangersRate))
 	type ended struct {
 		load.Result
 		err error
@@ -82,7 +88,7 @@ func (b *bench) beside(ctx context.Context, t turn, s *stand, kind string, first
 		})
 		come <- ended{res, err}
 	}()
-	row, res, err := b.watched(ctx, t, s, loopClosed, o)
+	row, res, err := b.watched(ctx, t, s, loop, o)
 	strange := <-come
 	if err = errors.Join(err, strange.err); err != nil {
 		return row, res.Next, err

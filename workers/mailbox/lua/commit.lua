@@ -50,10 +50,8 @@ else
         bytes, entries = bytes - #redis.call('LPOP', context), entries - 1
       end
     end
-    set = {'turns', entries, 'bytes', bytes}
-    local ttl = ARGV[11]
-    if entries == 1 or not b[14] then set[5] = 'born'; set[6] = ARGV[20]
-    elseif ARGV[21] ~= '0' then ttl = math.max(1, math.min(ttl, b[14] + ARGV[21] - ARGV[20])) end
+    local ttl, young = ARGV[11], entries == 1 or not b[14]
+    if not young and ARGV[21] ~= '0' then ttl = math.max(1, math.min(ttl, b[14] + ARGV[21] - ARGV[20])) end
     redis.call('PEXPIRE', context, ttl)
     redis.call('PEXPIRE', KEYS[7], ttl) -- the summary of what left the context lives as long
     if b[9] == 'folded' then
@@ -61,8 +59,11 @@ else
       redis.call('HDEL', box, 'version')
       version = ''
     else
-      set[#set + 1] = 'version'; set[#set + 1] = version
+      set = {'version', version}
     end
+    set[#set + 1] = 'turns'; set[#set + 1] = entries
+    set[#set + 1] = 'bytes'; set[#set + 1] = bytes
+    if young then set[#set + 1] = 'born'; set[#set + 1] = ARGV[20] end
   else
     version = ''
   end
