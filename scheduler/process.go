@@ -20,6 +20,7 @@ var (
 
 // process is the mux: it runs the handler of a task's type.
 func (s *Scheduler) process(ctx context.Context, task *asynq.Task) (err error) {
+	s.o.Crash("task_begun")
 	handler, ok := s.o.Handlers[contracts.TaskType(task.Type())]
 	if !ok {
 		return failure(errNoHandler) // tried again: a newer replica may know it
@@ -33,6 +34,7 @@ func (s *Scheduler) process(ctx context.Context, task *asynq.Task) (err error) {
 	err = call(ctx, handler, task.Payload())
 	s.metrics.ran(task.Type(), time.Since(began))
 	if err == nil && ctx.Err() == nil {
+		s.o.Crash("task_ran")
 		s.metrics.count(task.Type(), outcomeDone)
 		s.o.Log.Info().Str("task", id).Str("type", task.Type()).Dur("took", time.Since(began)).Msg("task done")
 	}

@@ -135,6 +135,12 @@ func TestRunningTaskGetsItsLeaseBack(t *testing.T) {
 		if ids, err = leaseAnew(ctx, rdb, contracts.QueueChores, time.Now()); err != nil || len(ids) != 0 {
 			t.Errorf("mended %v again, %v", ids, err)
 		}
+		// To ask for it does the same, and leaves it in its place once.
+		must(t, rdb.Del(ctx, keyLease(contracts.QueueChores)).Err())
+		must(t, NewClient(ClientOptions{Redis: rdb}).Enqueue(ctx, job("a")))
+		if n := rdb.LLen(ctx, keyActive(contracts.QueueChores)).Val(); n != 1 {
+			t.Errorf("it is in the list %d times", n)
+		}
 		close(leave)
 		in(t, rdb, "a:1", asynq.TaskStateCompleted)
 		s.stop()

@@ -49,6 +49,9 @@ type Options struct {
 	Forward time.Duration // how often tasks that wait for their time are looked at; default 5s
 	Repair  time.Duration // how often running tasks without a lease are looked for; default 1m
 	Clock   Clock         // of the timetable; default the real one
+	// Crash, in tests, is called at the named points: "task_begun", before the
+	// handler, and "task_ran", after it succeeded and before the queue knows.
+	Crash func(point string)
 
 	// Metrics takes the role's metrics; nil: nobody reads them.
 	Metrics prometheus.Registerer
@@ -109,6 +112,9 @@ func setDefaults(o *Options) {
 	}
 	if o.Location == nil {
 		o.Location = time.UTC
+	}
+	if o.Crash == nil {
+		o.Crash = func(string) {}
 	}
 	if o.Clock.Now == nil {
 		o.Clock = realClock()

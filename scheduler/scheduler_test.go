@@ -219,23 +219,28 @@ func TestSoftStopFinishes(t *testing.T) {
 // What does not finish in time goes back without using up a try, and is told to end.
 func TestSoftStopGivesBack(t *testing.T) {
 	eachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
-		entered, told := make(chan struct{}, 9), make(chan struct{})
+		entered, told, leave := make(chan struct{}, 9), make(chan struct{}, 9), make(chan struct{})
 		o := quick(rdb, handle(func(ctx context.Context, _ []byte) error {
 			entered <- struct{}{}
 			<-ctx.Done()
-			close(told)
+			told <- struct{}{}
+			<-leave
 			return ctx.Err()
 		}))
 		o.SoftStop = 10 * time.Millisecond
 		s := start(t, o)
 		must(t, NewClient(ClientOptions{Redis: rdb}).Enqueue(t.Context(), job("a")))
 		receive(t, "the run", entered)
-		s.stop()
+		stopped := make(chan struct{})
+		go func() { s.stop(); close(stopped) }()
+		receive(t, "the handler is told to end", told)
 		select {
-		case <-told:
-		default:
+		case <-stopped:
 			t.Error("the scheduler stopped before its handler did")
+		case <-time.After(100 * time.Millisecond):
 		}
+		close(leave)
+		<-stopped
 		if i := in(t, rdb, "a:1", asynq.TaskStatePending); i.Retried != 0 {
 			t.Errorf("retried %d", i.Retried)
 		}

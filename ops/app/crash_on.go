@@ -10,7 +10,7 @@ import (
 )
 
 // crashPoint kills this process, as SIGKILL does, the first time the mailbox
-// reaches the point that CRASH_POINT names. A file named by CRASH_ONCE makes it
+// or the scheduler reaches the point that CRASH_POINT names. A file named by CRASH_ONCE makes it
 // once per file, so that the restarted process lives.
 func crashPoint() func(string) {
 	want, once := os.Getenv("CRASH_POINT"), os.Getenv("CRASH_ONCE")

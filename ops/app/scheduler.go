@@ -42,7 +42,7 @@ func (a *App) openScheduler(context.Context) error {
 	a.scheduler, err = scheduler.New(scheduler.Options{
 		Redis: a.tasks, Client: a.chores, Handlers: a.handlers(), Timetable: a.timetable(), Location: where, LookBack: s.LookBack,
 		Slots: s.Slots, SoftStop: s.SoftStop, RetryBase: s.RetryBase, RetryMax: s.RetryMax,
-		Log: a.o.Log, Metrics: a.registerer(),
+		Log: a.o.Log, Metrics: a.registerer(), Crash: crashPoint(),
 	})
 	return err
 }
