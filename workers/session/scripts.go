@@ -7,6 +7,8 @@ import "github.com/redis/go-redis/v9"
 func Scripts() map[string]string {
 	return map[string]string{
 		redis.NewScript(claimLua).Hash(): "claim_key", redis.NewScript(resetLua).Hash(): "reset",
-		redis.NewScript(abandonLua).Hash(): "abandon",
+		redis.NewScript(abandonLua).Hash():     "abandon",
+		redis.NewScript(resealValueLua).Hash(): "reseal_value", redis.NewScript(resealListLua).Hash(): "reseal_list",
+		redis.NewScript(resealFieldLua).Hash(): "reseal_field", redis.NewScript(resealKeepLua).Hash(): "reseal_keep",
 	}
 }
