@@ -37,6 +37,10 @@ type Admin struct {
 	// Purge forgets cached answers, of one model or, without a name, of all;
 	// nil: nobody can.
 	Purge func(ctx context.Context, model string) error
+	// Keys gives what "moltbot key list" shows of the processes; nil: nothing is shown.
+	Keys func(context.Context) (contracts.AdminKeys, error)
+	// Reseal begins to seal Redis anew; by is who asks. Nil: nobody can.
+	Reseal func(ctx context.Context, by string) error
 
 	// Models shows and changes the table of models; nil: nobody can.
 	Models ModelAdmin
@@ -92,6 +96,7 @@ func (a *Admin) open(in *Ingress) {
 	if a.Purge != nil {
 		e.DELETE("/admin/cache", in.purgeCache(a))
 	}
+	in.openAdminKeys(e, a)
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,
 		MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),

@@ -28,6 +28,9 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.follower = newFollower(a.topology, a.o.Log)
+	if err := a.answerKeys(nc); err != nil {
+		return err
+	}
 	if !a.has(RoleWorkers) {
 		return a.openModels(nil)
 	}

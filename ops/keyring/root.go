@@ -176,3 +176,6 @@ func (q quietRoot) Decrypt(sealed, place []byte) ([]byte, error) {
 	}
 	return plain, nil
 }
+
+// SealFile is the file of the sealing keyset in a key directory.
+func SealFile(dir string) string { return filepath.Join(dir, sealFile) }

@@ -22,8 +22,12 @@ type Rotation struct {
 	ReadOnlySecrets bool
 	// Retention is how long something that a key sealed may be found after its last use.
 	Retention time.Duration
-	By        string           // who does it, for the history
-	Now       func() time.Time // default: time.Now
+	// Resealed says why something that lies in the store may still need a key,
+	// although primary seals now. Nil: nothing does.
+	Resealed func(primary uint32) error
+
+	By  string           // who does it, for the history
+	Now func() time.Time // default: time.Now
 
 	crash func(step string) error // for tests: ends a command after a step
 }
@@ -203,6 +207,9 @@ func (r *Rotation) Destroy(ctx context.Context, id uint32) error {
 		if from := r.destroyable(life); c.now.Before(from) {
 			return &NotYet{ID: id, LastUse: life.Retired.At, Allows: from, Retention: r.Retention}
 		}
+		if err := c.resealed(); err != nil {
+			return fmt.Errorf("key %d is not destroyed: %w", id, err)
+		}
 		m := keyset.NewManagerFromHandle(c.handle)
 		if err := m.Delete(id); err != nil {
 			return fmt.Errorf("destroy key %d: %w", id, err)
@@ -266,6 +273,13 @@ func (c *change) event() *Event { return &Event{At: c.now, By: c.By[:min(len(c.B
 func (c *change) primary() uint32 {
 	info := c.handle.KeysetInfo()
 	return info.GetPrimaryKeyId()
+}
+
+func (c *change) resealed() error {
+	if c.Resealed == nil {
+		return nil
+	}
+	return c.Resealed(c.primary())
 }
 
 func (c *change) has(id uint32) error {

@@ -24,6 +24,7 @@ type rotating struct {
 	primary uint32
 	known   map[uint32]bool
 	nonce   atomic.Uint64
+	opened  func(kind contracts.Kind, conversation string) // called between a look and the swap
 }
 
 func newRotating(primary uint32, others ...uint32) *rotating {
@@ -74,6 +75,9 @@ func (r *rotating) Open(sealed []byte, kind contracts.Kind, conversation, id str
 	r.mu.Lock()
 	known := r.known[key]
 	r.mu.Unlock()
+	if r.opened != nil {
+		r.opened(kind, conversation)
+	}
 	if !known {
 		return nil, errors.New("no such key")
 	}
@@ -229,6 +233,58 @@ func TestResealLeavesWhatItCannotOpen(t *testing.T) {
 			if got := rdb.Get(ctx, key).Val(); got != v {
 				t.Errorf("%s was changed", key)
 			}
+		}
+	})
+}
+
+// A commit lands between the look at a value and its swap: the commit stays.
+func TestResealLosesToCommits(t *testing.T) {
+	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		const keep = 40
+		ctx, k := t.Context(), newRotating(1)
+		p := plant(t, rdb, k, 1, keep)
+		k.promote(2)
+		c, i := p.ids[0].Conversation, p.ids[0]
+		commits := map[contracts.Kind]int{}
+		k.opened = func(kind contracts.Kind, _ string) {
+			if commits[kind]++; commits[kind] > 3 {
+				return
+			}
+			n := keep + commits[contracts.KindTurn] - 1
+			switch kind {
+			case contracts.KindTurn:
+				must(t, rdb.RPush(ctx, contracts.KeySession(c), sealTurn(t, p.s, i, fmt.Sprint("turn ", n))).Err())
+				must(t, rdb.LTrim(ctx, contracts.KeySession(c), -keep, -1).Err())
+			case contracts.KindResult:
+				sealed, err := p.s.SealResult(c, contracts.Result{ID: i.String(), Reply: fmt.Sprint("newer ", commits[kind])})
+				must(t, err)
+				must(t, rdb.Set(ctx, contracts.KeyResult(c, i.String()), sealed, time.Hour).Err())
+			case contracts.KindSummary:
+				must(t, rdb.Del(ctx, contracts.KeySummary(c)).Err())
+			case contracts.KindName:
+				must(t, rdb.HSet(ctx, contracts.KeyUsageNames("2026-11-20"), "who", "gone").Err())
+			}
+		}
+		done, err := resealer(rdb, k).Run(ctx)
+		must(t, err)
+		k.opened = nil
+		k.drop(1)
+		var all [][]byte
+		for _, e := range rdb.LRange(ctx, contracts.KeySession(c), 0, -1).Val() {
+			all = append(all, []byte(e))
+		}
+		turns, bad := p.s.OpenTurns(c, all)
+		if bad != 0 || len(turns) != keep || turns[0].User != "turn 3" || turns[keep-1].User != fmt.Sprint("turn ", keep+2) {
+			t.Errorf("%d turns, %d do not open, from %q to %q", len(turns), bad, turns[0].User, turns[len(turns)-1].User)
+		}
+		if r, _, _, err := p.s.Result(ctx, i); err != nil || r.Reply != "newer 1" {
+			t.Errorf("result %q, %v", r.Reply, err)
+		}
+		if rdb.Exists(ctx, contracts.KeySummary(c)).Val() != 0 {
+			t.Error("a summary that was deleted is back")
+		}
+		if got := rdb.HGet(ctx, contracts.KeyUsageNames("2026-11-20"), "who").Val(); got != "gone" || done.Bad != 1 {
+			t.Errorf("name %q, %d bad", got, done.Bad)
 		}
 	})
 }
