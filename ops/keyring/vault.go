@@ -45,7 +45,7 @@ func NewVault(o VaultOptions) (tink.AEAD, error) {
 	}
 	c.Address, c.AgentAddress = o.Address, ""
 	c.Timeout, c.MaxRetries, c.DisableRedirects = o.Timeout, vaultTries, true // a redirect would carry the token elsewhere
-	c.MinRetryWait, c.MaxRetryWait = 100*time.Millisecond, time.Second
+	c.MinRetryWait, c.MaxRetryWait = 50*time.Millisecond, 150*time.Millisecond
 	c.HttpClient.Transport = bounded{c.HttpClient.Transport}
 	client, err := api.NewClient(c)
 	if err != nil {
