@@ -32,6 +32,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"ModelsNode": contracts.ModelsNode{}, "ModelTable": contracts.ModelTable{}, "ModelRoute": contracts.ModelRoute{},
 		"ModelEntry": contracts.ModelEntry{}, "ModelRequest": contracts.ModelRequest{}, "ModelReply": contracts.ModelReply{},
 		"AdminUsage": contracts.AdminUsage{}, "UsageRow": contracts.UsageRow{}, "CachePurged": contracts.CachePurged{},
+		"AdminKeys": contracts.AdminKeys{}, "KeyStatus": contracts.KeyStatus{}, "Resealing": contracts.Resealing{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

@@ -18,7 +18,7 @@ type KeyRoot struct {
 
 // Vault says which key of HashiCorp Vault wraps the keyset.
 type Vault struct {
-	Address   string        `koanf:"address" secret:"url" doc:"Address of Vault, as https://vault:8200; VAULT_CACERT and the like are read from the environment."`
+	Address   string        `koanf:"address" doc:"Address of Vault, as https://vault:8200; VAULT_CACERT and the like are read from the environment."`
 	Token     string        `koanf:"token" secret:"value" doc:"Token whose policy allows update of encrypt and decrypt with the key."`
 	Mount     string        `koanf:"mount" doc:"Where the transit engine is mounted."`
 	Key       string        `koanf:"key" doc:"Name of the transit key; it must not be derived."`
