@@ -103,7 +103,9 @@ func jsonOf(t *testing.T, v any) string {
 // keyTexts are the keys as a keyset file holds them.
 func keyTexts(t *testing.T, file []byte) (texts []string) {
 	t.Helper()
-	var doc struct{ Key []struct{ KeyData struct{ Value string } } }
+	var doc struct {
+		Key []struct{ KeyData struct{ Value string } }
+	}
 	must(t, json.Unmarshal(file, &doc))
 	for _, k := range doc.Key {
 		texts = append(texts, k.KeyData.Value)

@@ -23,8 +23,8 @@ type Rotation struct {
 	// Retention is how long something that a key sealed may be found after its last use.
 	Retention time.Duration
 	// Resealed says why something that lies in the store may still need a key,
-	// although primary seals now. Nil: nothing does.
-	Resealed func(primary uint32) error
+	// although primary seals now; only what was done after since counts. Nil: nothing does.
+	Resealed func(primary uint32, since time.Time) error
 
 	By  string           // who does it, for the history
 	Now func() time.Time // default: time.Now
@@ -207,7 +207,7 @@ func (r *Rotation) Destroy(ctx context.Context, id uint32) error {
 		if from := r.destroyable(life); c.now.Before(from) {
 			return &NotYet{ID: id, LastUse: life.Retired.At, Allows: from, Retention: r.Retention}
 		}
-		if err := c.resealed(); err != nil {
+		if err := c.resealed(life); err != nil {
 			return fmt.Errorf("key %d is not destroyed: %w", id, err)
 		}
 		m := keyset.NewManagerFromHandle(c.handle)
@@ -275,11 +275,15 @@ func (c *change) primary() uint32 {
 	return info.GetPrimaryKeyId()
 }
 
-func (c *change) resealed() error {
+// underWay is how long something that was sealed may be on its way to the store:
+// an answer waits for it as long as the store is down.
+const underWay = time.Hour
+
+func (c *change) resealed(life Life) error {
 	if c.Resealed == nil {
 		return nil
 	}
-	return c.Resealed(c.primary())
+	return c.Resealed(c.primary(), life.Retired.At.Add(underWay))
 }
 
 func (c *change) has(id uint32) error {

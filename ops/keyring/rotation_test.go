@@ -105,9 +105,9 @@ func TestRotation(t *testing.T) {
 		t.Error("a retired key does not open")
 	}
 	c.at = from
-	r.Resealed = func(primary uint32) error {
-		if primary != second {
-			t.Errorf("asked for %d", primary)
+	r.Resealed = func(primary uint32, since time.Time) error {
+		if primary != second || !since.Equal(noon.Add(time.Hour+underWay)) {
+			t.Errorf("asked for %d since %s", primary, since)
 		}
 		return errors.New("not all of it")
 	}

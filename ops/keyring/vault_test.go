@@ -202,7 +202,7 @@ func TestVaultHostile(t *testing.T) {
 		"503, sealed":      {echo(503), "answers 503 (it is sealed", 1 + vaultTries},
 		"500":              {echo(500), "answers 500", 1 + vaultTries},
 		"slow":             {slow, "does not answer in time", 1 + vaultTries},
-		"redirect":         {http.RedirectHandler(elsewhere.URL, 307).ServeHTTP, "vault: ", 1},
+		"redirect":         {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, "vault: ", 1},
 		"no JSON":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }, "cannot be read", 1},
 		"nothing":          {func(http.ResponseWriter, *http.Request) {}, "", 1},
 		"empty data":       {data(nil), "", 1},

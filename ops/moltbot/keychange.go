@@ -131,7 +131,7 @@ func (k *keyDestroyCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if err != nil {
 		return err
 	}
-	r.Resealed = func(primary uint32) error {
+	r.Resealed = func(primary uint32, since time.Time) error {
 		if k.Unchecked {
 			return nil
 		}
@@ -139,15 +139,21 @@ func (k *keyDestroyCmd) Run(ctx context.Context, c *cli, out *console) error {
 		if err != nil {
 			return errUnchecked(err)
 		}
-		if !all.Reseal.Covers(primary) {
-			return fmt.Errorf("not all of Redis is sealed with key %d yet; do it with: moltbot key reseal --wait", primary)
-		}
-		return nil
+		return resealed(all.Reseal, primary, since)
 	}
 	if err := r.Destroy(ctx, id); err != nil {
 		return err
 	}
 	return k.say(out, keyChanged{Key: id, Done: "destroyed"}, "key %d is destroyed; destroy its copies in backups of the keys, too", id)
+}
+
+// resealed wants a pass that began when nothing sealed with the key of before was
+// on its way any more.
+func resealed(s *contracts.Resealing, primary uint32, since time.Time) error {
+	if !s.Covers(primary) || s.Began.Before(since) {
+		return fmt.Errorf("there was no whole pass over Redis with key %d since %s; do it with: moltbot key reseal --wait", primary, since.UTC().Format(time.DateTime+" MST"))
+	}
+	return nil
 }
 
 type keyResealCmd struct {
