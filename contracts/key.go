@@ -75,6 +75,12 @@ func KeyUsage(day string) string { return "usage:" + tag(day) }
 // KeyUsageNames has the sealed names of the callers in KeyUsage.
 func KeyUsageNames(day string) string { return "usage-names:" + tag(day) }
 
+// KeyReseal is the record of how far Redis is sealed with the primary key.
+func KeyReseal() string { return "reseal:{all}:state" }
+
+// KeyResealLease is the lease of whichever process seals Redis anew.
+func KeyResealLease() string { return "reseal:{all}:lease" }
+
 // LeaseHeld is the value of KeyLease while a conversation waits out a back-off.
 const LeaseHeld = "hold"
 

@@ -40,6 +40,10 @@ type Admin struct {
 	// Owner gives whose session a conversation is, for "moltbot session"; nil:
 	// operators have nothing to do with sessions.
 	Owner func(ctx context.Context, conversation string) (a contracts.About, found bool, err error)
+	// Keys gives what "moltbot key list" shows of the processes; nil: nothing is shown.
+	Keys func(context.Context) (contracts.AdminKeys, error)
+	// Reseal begins to seal Redis anew; by is who asks. Nil: nobody can.
+	Reseal func(ctx context.Context, by string) error
 
 	// Models shows and changes the table of models; nil: nobody can.
 	Models ModelAdmin
@@ -105,6 +109,7 @@ func (a *Admin) open(in *Ingress) {
 		e.GET("/admin/tasks", in.listTasks(a))
 		e.POST("/admin/tasks", in.changeTask(a))
 	}
+	in.openAdminKeys(e, a)
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,
 		MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),

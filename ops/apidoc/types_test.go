@@ -36,6 +36,7 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"SessionSummary": contracts.SessionSummary{}, "SessionDetail": contracts.SessionDetail{}, "SessionExport": contracts.SessionExport{},
 		"AdminTasks": contracts.AdminTasks{}, "TaskQueue": contracts.TaskQueue{}, "Task": contracts.Task{},
 		"TaskRequest": contracts.TaskRequest{}, "TaskReply": contracts.TaskReply{},
+		"AdminKeys": contracts.AdminKeys{}, "KeyStatus": contracts.KeyStatus{}, "Resealing": contracts.Resealing{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

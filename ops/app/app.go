@@ -91,6 +91,7 @@ type App struct {
 	closers  []closer
 	topology *topology
 	watch    watch
+	rotation rotation
 }
 
 type closer struct {
@@ -151,7 +152,7 @@ func (a *App) openData(context.Context) error {
 		return err
 	}
 	a.onClose("data directory", lock.Unlock)
-	return keyring.Init(a.keysDir())
+	return InitKeys(a.o.Config, a.keysDir())
 }
 
 func (a *App) keysDir() string { return KeysDir(a.o.Config) }
@@ -165,10 +166,12 @@ func KeysDir(c config.Config) string {
 }
 
 func (a *App) openKeys(ctx context.Context) (err error) {
-	a.keys, err = keyring.Open(ctx, a.keysDir(), keyring.Options{ReadOnlySecrets: !a.o.Embedded && a.o.Config.KeysDir != ""})
+	a.keys, err = OpenKeys(ctx, a.o.Config, !a.o.Embedded && a.o.Config.KeysDir != "")
 	if err != nil {
 		return err
 	}
+	a.rotation.due = make(chan bool, 1)
+	a.watchKeys()
 	a.namer, err = contracts.NewNamer(a.keys.IDKey())
 	return err
 }
@@ -211,6 +214,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 	} else {
 		close(ingressDone)
 	}
+	start("keys", func() error { return a.followKeys(working) })
+	start("reseal", func() error { return a.keepSealed(ctx, working) })
 	start("operators' changes", func() error { return a.follow(ctx, working) })
 	if a.asksModels() {
 		start("models", func() error { return a.keepModels(ctx, working) })

@@ -29,6 +29,9 @@ func (a *App) openWorkers(context.Context) error {
 		return err
 	}
 	a.follower = newFollower(a.topology, a.o.Log)
+	if err := a.answerKeys(nc); err != nil {
+		return err
+	}
 	if !a.asksModels() {
 		return a.openModels(nil)
 	}

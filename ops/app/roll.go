@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -68,32 +67,9 @@ func callRoll(ctx context.Context, nc *nats.Conn) ([]contracts.WorkerStatus, err
 // pollWorkers asks all processes with the workers role, until enough have answered or
 // nobody does any more.
 func pollWorkers(ctx context.Context, nc *nats.Conn, subject string, question []byte, enough func([]contracts.WorkerStatus) bool) ([]contracts.WorkerStatus, error) {
-	inbox := nc.NewRespInbox()
-	sub, err := nc.SubscribeSync(inbox)
+	all, err := poll(ctx, nc, subject, question, contracts.DecodeWorkerStatus, enough)
 	if err != nil {
-		return nil, fmt.Errorf("call the roll: %w", err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // the inbox is nobody else's
-	if err := nc.PublishRequest(subject, inbox, question); err != nil {
-		return nil, fmt.Errorf("call the roll: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, rollMost)
-	defer cancel()
-	all := []contracts.WorkerStatus{}
-	for err == nil && !enough(all) {
-		var m *nats.Msg
-		quiet, stop := context.WithTimeout(ctx, rollQuiet)
-		m, err = sub.NextMsgWithContext(quiet)
-		stop()
-		if err != nil {
-			continue
-		}
-		if s, err := contracts.DecodeWorkerStatus(m.Data); err == nil { // else it is of another version
-			all = append(all, s)
-		}
-	}
-	if err != nil && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("call the roll: %w", err)
+		return nil, err
 	}
 	slices.SortFunc(all, func(a, b contracts.WorkerStatus) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Node, b.Node))

@@ -16,6 +16,7 @@ type Config struct {
 	KeysDir     string `koanf:"keys_dir" doc:"Directory of the key files; empty means keys inside data_dir."`
 	Durability  string `koanf:"durability" doc:"When a message counts as stored: fsync (on disk) or os (in the page cache)."`
 
+	Keys      KeyRoot   `koanf:"keys"`
 	NATS      NATS      `koanf:"nats"`
 	Redis     Redis     `koanf:"redis"`
 	Pool      Pool      `koanf:"connection_pool"`
@@ -192,6 +193,7 @@ type Trace struct {
 func Default() Config {
 	return Config{
 		Listen: "127.0.0.1:18789", AdminListen: "127.0.0.1:0", DataDir: "moltbot-data", Durability: "fsync",
+		Keys: DefaultKeyRoot(),
 		NATS: NATS{Replicas: 1},
 		Queue: Queue{
 			MaxMessages: 100_000, MaxBytes: 2 << 30, MaxPerConversation: 64, Duplicates: 2 * time.Minute,

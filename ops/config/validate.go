@@ -37,6 +37,7 @@ func (c Config) mistakes() []finding {
 	var f findings
 	f.values("", c)
 	f.addresses(c)
+	f.keyRoot(c)
 	f.stores(c)
 	f.pool(c.Pool)
 	f.queue(c.Queue, c.Workers)

@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -12,24 +11,31 @@ import (
 	"path/filepath"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 )
 
 // Init makes dir, and in it the key files that are missing. It never replaces
 // one, so it may run any number of times and at the same time: everybody ends
 // up with the same keys.
-func Init(dir string) error {
+func Init(dir string) error { return InitRoot(dir, DirRoot(dir, nil, false)) }
+
+// InitRoot is Init where the sealing keyset is kept as root says.
+func InitRoot(dir string, root Root) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make key directory: %w", err)
 	}
 	if err := checkDir(dir, false); err != nil {
 		return fmt.Errorf("make keys: %w", err)
 	}
-	for _, file := range []struct {
+	type file struct {
 		name string
 		make func() ([]byte, error)
-	}{{sealFile, newKeyset}, {idFile, newIDKey}, {tokenFile, newTokenKeys}} {
+	}
+	missing := []file{{idFile, newIDKey}, {tokenFile, newTokenKeys}}
+	if r, ok := root.(FileRoot); ok {
+		missing = append(missing, file{sealFile, func() ([]byte, error) { return newKeyset(r) }})
+	}
+	for _, file := range missing {
 		if err := create(dir, file.name, file.make); err != nil {
 			return fmt.Errorf("make %s: %w", filepath.Join(dir, file.name), err)
 		}
@@ -89,16 +95,12 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func newKeyset() ([]byte, error) {
+func newKeyset(root FileRoot) ([]byte, error) {
 	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	return root.encode(handle)
 }
 
 func newIDKey() ([]byte, error) {

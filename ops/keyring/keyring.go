@@ -1,6 +1,6 @@
 // Package keyring keeps the key material of a deployment: the keyset that seals
 // conversation content, the key that names things, and the keys of tokens. It
-// makes keys only in Init, never replaces or prints one, and never logs.
+// makes keys only in Init and Rotation.Add, never prints one, and never logs.
 package keyring
 
 import (
@@ -8,12 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/tink"
-
-	"moltbot/contracts"
 )
 
 // The files of a key directory.
@@ -25,7 +22,7 @@ const (
 
 // Options of Open. The zero value is right for a directory that Init made.
 type Options struct {
-	// Root gives the sealing keyset. Default: seal.json of the directory.
+	// Root gives the sealing keyset. Default: seal.json of the directory, in the clear.
 	Root Root
 	// ReadOnlySecrets accepts files and directories whose mode lets others in:
 	// container platforms mount secrets so, and guard them by the container.
@@ -34,10 +31,12 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Keyring is the loaded key material. It does not change; rotation is opening
-// the directory again. It is safe for concurrent use.
+// Keyring is the loaded key material. Only the sealing keyset changes, by Reload.
+// It is safe for concurrent use.
 type Keyring struct {
-	seal   tink.AEAD
+	root   Root
+	reload sync.Mutex // one Reload at a time
+	seal   atomic.Pointer[sealing]
 	id     []byte
 	tokens tokenKeys
 
@@ -49,7 +48,7 @@ type Keyring struct {
 // and says what to do.
 func Open(ctx context.Context, dir string, o Options) (*Keyring, error) {
 	if o.Root == nil {
-		o.Root = FileRoot{Path: filepath.Join(dir, sealFile), ReadOnlySecrets: o.ReadOnlySecrets}
+		o.Root = DirRoot(dir, nil, o.ReadOnlySecrets)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -57,7 +56,7 @@ func Open(ctx context.Context, dir string, o Options) (*Keyring, error) {
 	if err := checkDir(dir, o.ReadOnlySecrets); err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
-	seal, sealErr := loadSeal(ctx, o.Root)
+	seal, sealErr := loadSealing(ctx, o.Root, o.Now())
 	id, idErr := load(dir, idFile, o, parseIDKey)
 	tokens, tokenErr := load(dir, tokenFile, o, parseTokenKeys)
 	if err := errors.Join(sealErr, idErr, tokenErr); err != nil {
@@ -67,7 +66,9 @@ func Open(ctx context.Context, dir string, o Options) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
-	return &Keyring{seal: seal, id: id, tokens: tokens, verified: known, now: o.Now}, nil
+	k := &Keyring{root: o.Root, id: id, tokens: tokens, verified: known, now: o.Now}
+	k.seal.Store(seal)
+	return k, nil
 }
 
 func load[T any](dir, name string, o Options, parse func([]byte) (T, error)) (T, error) {
@@ -84,48 +85,11 @@ func load[T any](dir, name string, o Options, parse func([]byte) (T, error)) (T,
 	return key, nil
 }
 
-func loadSeal(ctx context.Context, root Root) (tink.AEAD, error) {
-	handle, err := root.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("sealing keyset: %w", err)
-	}
-	if err := checkKeyset(handle); err != nil {
-		return nil, fmt.Errorf("sealing keyset: %w", err)
-	}
-	primitive, err := aead.New(handle)
-	if err != nil {
-		return nil, fmt.Errorf("sealing keyset: %w", err)
-	}
-	return primitive, nil
-}
-
 // IDKey is the key of names and ids that are stored. It is a copy.
 func (k *Keyring) IDKey() []byte { return append([]byte(nil), k.id...) }
-
-// Sealer protects content with the primary key and opens what any key of the
-// keyset protected.
-func (k *Keyring) Sealer() contracts.Sealer { return sealer{k.seal} }
 
 // String hides the keys from a careless %v.
 func (k *Keyring) String() string { return "keyring" }
 
 // GoString hides the keys from %#v too.
 func (k *Keyring) GoString() string { return k.String() }
-
-type sealer struct{ aead tink.AEAD }
-
-func (s sealer) Seal(plain []byte, kind contracts.Kind, conversation, id string) ([]byte, error) {
-	sealed, err := s.aead.Encrypt(plain, contracts.AssociatedData(kind, conversation, id))
-	if err != nil {
-		return nil, fmt.Errorf("seal %s: %w", kind, err)
-	}
-	return sealed, nil
-}
-
-func (s sealer) Open(sealed []byte, kind contracts.Kind, conversation, id string) ([]byte, error) {
-	plain, err := s.aead.Decrypt(sealed, contracts.AssociatedData(kind, conversation, id))
-	if err != nil {
-		return nil, fmt.Errorf("open sealed %s: %w", kind, err)
-	}
-	return plain, nil
-}

@@ -16,7 +16,6 @@ import (
 	"moltbot/contracts"
 	"moltbot/ops/app"
 	"moltbot/ops/config"
-	"moltbot/ops/keyring"
 )
 
 type tokenCmd struct {
@@ -62,7 +61,7 @@ func (t *tokenCmd) Run(ctx context.Context, c *cli, out *console) error {
 // mint signs with the key files; where they cannot be used, it asks the process
 // that runs on the data directory, which has opened its own.
 func mint(ctx context.Context, conf config.Config, ask contracts.TokenRequest) (contracts.TokenReply, error) {
-	keys, err := keyring.Open(ctx, app.KeysDir(conf), keyring.Options{ReadOnlySecrets: conf.KeysDir != ""})
+	keys, err := app.OpenKeys(ctx, conf, conf.KeysDir != "")
 	if err == nil {
 		return app.MintToken(keys, ask)
 	}
@@ -169,31 +168,6 @@ func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
-}
-
-type keyCmd struct {
-	Init keyInitCmd `cmd:"" help:"Make the key files that a deployment needs, where they are missing."`
-}
-
-type keyInitCmd struct {
-	Dir string `arg:"" optional:"" help:"Directory of the keys (default: keys in the data directory)."`
-}
-
-// Run makes the files; it never replaces one.
-func (k *keyInitCmd) Run(c *cli, out *console) error {
-	dir := k.Dir
-	if dir == "" {
-		conf, err := flags{}.load(c)
-		if err != nil {
-			return err
-		}
-		dir = app.KeysDir(conf)
-	}
-	if err := keyring.Init(dir); err != nil {
-		return err
-	}
-	fmt.Fprintf(out.out, "keys are in %s: every process of the deployment needs the same files; back them up, conversations cannot be read without them\n", dir)
-	return nil
 }
 
 type configCmd struct {

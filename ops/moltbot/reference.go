@@ -19,6 +19,7 @@ func (configReferenceCmd) Run(out *console) error {
 // section that is not named here is printed under its own name.
 var sections = map[string]string{
 	"":          "Process",
+	"keys":      "Sealing keys",
 	"nats":      "NATS",
 	"redis":     "Redis",
 	"queue":     "Queue",

@@ -12,5 +12,7 @@ func Scripts() map[string]string {
 		redis.NewScript(readLua).Hash(): "session_read", redis.NewScript(trailLua).Hash(): "session_trail",
 		redis.NewScript(eraseLua).Hash(): "session_erase",
 		redis.NewScript(stopLua).Hash():  "stop", redis.NewScript(unfoldedLua).Hash(): "unfolded", redis.NewScript(foldLua).Hash(): "fold",
+		redis.NewScript(resealValueLua).Hash(): "reseal_value", redis.NewScript(resealListLua).Hash(): "reseal_list",
+		redis.NewScript(resealFieldLua).Hash(): "reseal_field", redis.NewScript(resealKeepLua).Hash(): "reseal_keep",
 	}
 }
