@@ -179,7 +179,7 @@ func TestHostileTextsStayQuick(t *testing.T) {
 		text := strings.Repeat(unit, 256<<10/len(unit))
 		began := time.Now()
 		Text(text, Normal)
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("%+q: %s", unit, took)
 		}
 	}

@@ -290,7 +290,8 @@ func TestCutOfHostileTextsStaysQuick(t *testing.T) {
 		turns := []contracts.Turn{{User: text, Assistant: text}}
 		began := time.Now()
 		p := b.Build(History{Turns: turns, Summary: &contracts.Summary{Text: text, Tokens: 1 << 16}}, Ask{Text: text})
-		if took := time.Since(began); took > 3*time.Second {
+		// It takes some 0.1 s; much more where the race detector shares a busy machine.
+		if took := time.Since(began); took > 20*time.Second {
 			t.Errorf("%q: %s", unit, took)
 		}
 		for _, m := range p.Messages {
