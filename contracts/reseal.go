@@ -1,33 +1,6 @@
 package contracts
 
-import (
-	"fmt"
-	"time"
-)
-
-// TaskReseal seals what lies in Redis anew with the primary key.
-const TaskReseal TaskType = "reseal"
-
-// Reseal is the payload of TaskReseal.
-type Reseal struct {
-	Version int `json:"v"`
-	// Key is the id of the key that everything is to be sealed with. A process
-	// that does not seal with it yet leaves the task to a later try.
-	Key uint32 `json:"key"`
-}
-
-// ResealID is the id of the task that seals everything with key; try counts on
-// when an earlier one was given up.
-func ResealID(key uint32, try int) string { return fmt.Sprintf("reseal:%d:%d", key, try) }
-
-// EncodeReseal gives the bytes of a payload.
-func EncodeReseal(r Reseal) ([]byte, error) { return encode(&r, &r.Version) }
-
-// DecodeReseal reads what EncodeReseal wrote.
-func DecodeReseal(b []byte) (r Reseal, err error) {
-	err = decode(b, &r, &r.Version, "reseal task")
-	return r, err
-}
+import "time"
 
 // What a Resealing is at.
 const (

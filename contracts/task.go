@@ -4,7 +4,7 @@ import "fmt"
 
 // Queues of the background tasks. Each is served by the scheduler role.
 const (
-	QueueChores  = "chores"  // what nobody waits for: summaries, sealing anew
+	QueueChores  = "chores"  // what nobody waits for: summaries
 	QueueNightly = "nightly" // what a timetable calls for
 )
 

@@ -18,11 +18,6 @@ func (a *App) resealer() *session.Resealer {
 	return session.NewResealer(session.ResealerOptions{Redis: a.rdb, Sealer: a.keys.Sealer(), Keys: a.keys, Node: a.node})
 }
 
-// Reseal seals what lies in Redis anew, as a contracts.TaskReseal says.
-func (a *App) Reseal(ctx context.Context, payload []byte) error {
-	return a.resealer().Handle(ctx, payload)
-}
-
 // keepSealed seals Redis anew after another key became the primary one, as soon
 // as all processes seal with it. All processes with workers look, and the
 // lease lets one of them do it. At the start, too: the one that was at it may be gone.

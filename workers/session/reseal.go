@@ -84,26 +84,6 @@ func NewResealer(o ResealerOptions) *Resealer {
 	}
 }
 
-// Handle runs a contracts.TaskReseal. A process that does not seal with the key
-// of the task fails with an error that is worth another try.
-func (r *Resealer) Handle(ctx context.Context, payload []byte) error {
-	task, err := contracts.DecodeReseal(payload)
-	if err != nil {
-		return &contracts.Error{Code: contracts.CodeBadRequest, Message: "the task cannot be read", Err: err}
-	}
-	if p := r.o.Keys.Primary(); task.Key != 0 && p != task.Key {
-		return &contracts.Error{
-			Code: contracts.CodeConflict, Message: fmt.Sprintf("this process seals with key %d, not yet or no more with %d", p, task.Key),
-			Retryable: true, RetryAfter: 5 * time.Second,
-		}
-	}
-	_, err = r.Run(ctx)
-	if errors.Is(err, ErrResealing) {
-		return &contracts.Error{Code: contracts.CodeConflict, Message: "another process does it", Retryable: true, RetryAfter: r.o.Lease, Err: err}
-	}
-	return err
-}
-
 // State gives the record of the last pass; nil: there was none.
 func (r *Resealer) State(ctx context.Context) (*contracts.Resealing, error) {
 	b, err := r.o.Redis.Get(ctx, contracts.KeyReseal()).Bytes()

@@ -361,14 +361,9 @@ func TestResealIsAlone(t *testing.T) {
 		if _, err := resealer(rdb, k).Run(t.Context()); !errors.Is(err, session.ErrResealing) {
 			t.Fatalf("beside another: %v", err)
 		}
-		task, err := contracts.EncodeReseal(contracts.Reseal{Key: 2})
-		must(t, err)
-		e := contracts.Public(resealer(rdb, k).Handle(t.Context(), task))
-		if e == nil || !e.Retryable {
-			t.Errorf("task beside another: %v", e)
-		}
 		workerstest.Eventually(t, "the lease of the one that vanished runs out", func() bool {
-			return resealer(rdb, k).Handle(t.Context(), task) == nil
+			_, err := resealer(rdb, k).Run(t.Context())
+			return err == nil
 		})
 		state, err := resealer(rdb, k).State(t.Context())
 		must(t, err)
@@ -378,17 +373,8 @@ func TestResealIsAlone(t *testing.T) {
 	})
 }
 
-func TestResealTask(t *testing.T) {
+func TestResealRecord(t *testing.T) {
 	rdb, k := workerstest.MiniRedis(t), newRotating(1)
-	plant(t, rdb, k, 1, 3)
-	early, err := contracts.EncodeReseal(contracts.Reseal{Key: 2})
-	must(t, err)
-	if e := contracts.Public(resealer(rdb, k).Handle(t.Context(), early)); e == nil || !e.Retryable {
-		t.Errorf("before the process has the key: %v", e)
-	}
-	if e := contracts.Public(resealer(rdb, k).Handle(t.Context(), []byte("{"))); e == nil || e.Retryable {
-		t.Errorf("damaged: %v", e)
-	}
 	if s, err := resealer(rdb, k).State(t.Context()); s != nil || err != nil {
 		t.Errorf("record before any pass: %+v, %v", s, err)
 	}
