@@ -104,8 +104,9 @@ func open(t testing.TB, o *redis.Options) redis.UniversalClient {
 
 // server is a redis-server child.
 type server struct {
-	dir string
-	cmd *exec.Cmd
+	dir  string
+	args []string
+	cmd  *exec.Cmd
 }
 
 // startRedis starts a redis-server on a socket of its own. Without one on PATH
@@ -123,10 +124,16 @@ func startRedis(t testing.TB) *server {
 	must(t, err)
 	s := &server{dir: dir}
 	t.Cleanup(func() { s.kill(); _ = os.RemoveAll(dir) })
-	s.cmd = exec.Command(bin, "--port", "0", "--unixsocket", s.socket(), "--dir", dir, "--save", "", "--appendonly", "no")
+	s.args = []string{bin, "--port", "0", "--unixsocket", s.socket(), "--dir", dir, "--save", "", "--appendonly", "no"}
+	s.start(t)
+	return s
+}
+
+func (s *server) start(t testing.TB) {
+	t.Helper()
+	s.cmd = exec.Command(s.args[0], s.args[1:]...)
 	must(t, s.cmd.Start())
 	eventually(t, "redis-server answers", s.answers)
-	return s
 }
 
 func (s *server) socket() string { return filepath.Join(s.dir, "s") }

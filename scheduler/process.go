@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -122,19 +123,22 @@ func failure(err error) error {
 	case errors.As(err, &panicked{}):
 		return &failedRun{text: "the task panicked; the log has the stack", cause: err}
 	case errors.As(err, &known):
-		return &failedRun{text: string(known.Code) + ": " + known.Message, final: !known.Retryable, cause: err}
+		return &failedRun{text: reason(string(known.Code) + ": " + known.Message), final: !known.Retryable, cause: err}
 	}
-	text := err.Error()
-	if len(text) > mostReason {
-		text = text[:mostReason]
-	}
-	return &failedRun{text: text, cause: err}
+	return &failedRun{text: reason(err.Error()), cause: err}
 }
+
+// reason makes text fit to be kept. The queue cannot encode what is no UTF-8: the
+// task would stay where it is until its lease runs out.
+func reason(text string) string { return clip(strings.ToValidUTF8(text, "\uFFFD"), mostReason) }
 
 // delay is the wait before run n+2: doubling, within a quarter around it, and
 // never sooner than the failure asks for.
 func (s *Scheduler) delay(n int, err error, _ *asynq.Task) time.Duration {
-	d := min(s.o.RetryMax, s.o.RetryBase<<min(n, 20))
+	d := s.o.RetryMax
+	if s.o.RetryBase <= d>>n { // so that doubling does not overflow
+		d = s.o.RetryBase << n
+	}
 	d += time.Duration((rand.Float64() - .5) / 2 * float64(d)) //nolint:gosec // spreads load, hides nothing
 	var known *contracts.Error
 	if errors.As(err, &known) {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+
+	"moltbot/contracts"
 )
 
 // A running task has an id in its queue's list "active" and a lease that its
@@ -52,6 +54,7 @@ func (r *repairer) run(ctx context.Context) {
 	tick := time.NewTicker(r.every)
 	defer tick.Stop()
 	for {
+		r.announce(ctx)
 		for queue := range queues() {
 			r.look(ctx, queue)
 		}
@@ -60,6 +63,14 @@ func (r *repairer) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// announce lists the queues for operators and metrics. asynq's clients do so once
+// in their life, which a store that came back empty does not know.
+func (r *repairer) announce(ctx context.Context) {
+	if err := r.rdb.SAdd(ctx, keyQueues, contracts.QueueChores, contracts.QueueNightly).Err(); err != nil && ctx.Err() == nil {
+		r.log.Warn().Err(err).Msg("the queues could not be listed")
 	}
 }
 
@@ -96,6 +107,8 @@ func stateOf(ctx context.Context, rdb redis.UniversalClient, queue, id string, u
 }
 
 // Keys of asynq.
+const keyQueues = "asynq:queues"
+
 func keyQueue(queue string) string    { return "asynq:{" + queue + "}:" }
 func keyActive(queue string) string   { return keyQueue(queue) + "active" }
 func keyLease(queue string) string    { return keyQueue(queue) + "lease" }

@@ -283,6 +283,12 @@ func TestDelay(t *testing.T) {
 			}
 		}
 	}
+	rare := &Scheduler{o: Options{RetryBase: 5 * time.Hour, RetryMax: 1000 * time.Hour}}
+	for _, n := range []int{20, 63, 64, 5000} { // doubling must not overflow
+		if d := rare.delay(n, errors.New("x"), nil); d < 750*time.Hour {
+			t.Errorf("wait %d is %s", n, d)
+		}
+	}
 	asked := failure(&contracts.Error{Code: contracts.CodeModelFailed, Retryable: true, RetryAfter: 20 * time.Second})
 	if d := s.delay(0, asked, nil); d != 20*time.Second {
 		t.Errorf("asked for 20s: %s", d)
