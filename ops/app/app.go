@@ -170,7 +170,7 @@ func (a *App) openKeys(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.rotation.due = make(chan bool, 1)
+	a.rotation.due = make(chan struct{}, 1)
 	a.watchKeys()
 	a.namer, err = contracts.NewNamer(a.keys.IDKey())
 	return err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"moltbot/contracts"
 	"moltbot/workers/session"
 )
@@ -28,7 +30,7 @@ func (a *App) keepSealed(ctx, working context.Context) error {
 		return nil
 	}
 	if _, all, _ := a.keys.Keys(); len(all) > 1 {
-		a.wantSealed(false)
+		a.wantSealed()
 	}
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
@@ -38,10 +40,10 @@ func (a *App) keepSealed(ctx, working context.Context) error {
 		select {
 		case <-working.Done():
 			return nil
-		case now := <-a.rotation.due:
-			asked = asked || now
+		case <-a.rotation.due:
 		case <-again.C:
 		}
+		asked = a.rotation.asked.Swap(false) || asked
 		wait, err := a.sealAgain(working, asked)
 		if text := errorText(err); text != told && working.Err() == nil { // once per reason
 			if told = text; err != nil {
@@ -80,7 +82,7 @@ func (a *App) sealAgain(ctx context.Context, asked bool) (wait time.Duration, er
 			return resealAgain, nil // it would go on sealing with the other one
 		}
 	}
-	a.o.Log.Info().Uint32("key", key).Int("processes", len(all)).Msg("sealing Redis anew")
+	a.o.Log.Debug().Uint32("key", key).Int("processes", len(all)).Msg("sealing Redis anew, unless another process is at it")
 	done, err := r.Run(ctx)
 	if errors.Is(err, session.ErrResealing) {
 		return resealAfter, nil
@@ -88,7 +90,11 @@ func (a *App) sealAgain(ctx context.Context, asked bool) (wait time.Duration, er
 	if err != nil {
 		return resealAfter, err
 	}
-	a.o.Log.Info().Uint32("key", key).Int64("keys", done.Keys).Int64("sealed", done.Sealed).Int64("bad", done.Bad).
+	level := zerolog.InfoLevel
+	if done.Bad > 0 {
+		level = zerolog.WarnLevel // and an operator has to look
+	}
+	a.o.Log.WithLevel(level).Uint32("key", key).Int64("keys", done.Keys).Int64("sealed", done.Sealed).Int64("bad", done.Bad).
 		Dur("took_ms", done.At.Sub(done.Began)).Msg("Redis is sealed anew")
 	return 0, nil
 }
@@ -108,6 +114,7 @@ func (a *App) resealNow(ctx context.Context, by string) error {
 		}
 	}
 	a.o.Log.Info().Str("user_id", by).Uint32("key", key).Msg("an operator has Redis sealed anew")
-	a.wantSealed(true)
+	a.rotation.asked.Store(true)
+	a.wantSealed()
 	return nil
 }

@@ -67,7 +67,9 @@ func callRoll(ctx context.Context, nc *nats.Conn) ([]contracts.WorkerStatus, err
 // pollWorkers asks all processes with the workers role, until enough have answered or
 // nobody does any more.
 func pollWorkers(ctx context.Context, nc *nats.Conn, subject string, question []byte, enough func([]contracts.WorkerStatus) bool) ([]contracts.WorkerStatus, error) {
-	all, err := poll(ctx, nc, subject, question, contracts.DecodeWorkerStatus, enough)
+	all, err := poll(ctx, nc, call[contracts.WorkerStatus]{
+		subject: subject, question: question, decode: contracts.DecodeWorkerStatus, enough: enough, quiet: rollQuiet,
+	})
 	if err != nil {
 		return nil, err
 	}

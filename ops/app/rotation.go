@@ -23,7 +23,8 @@ const keysAgain = 2 * time.Second
 
 // rotation is what this process does about the sealing keys while it runs.
 type rotation struct {
-	due     chan bool // Redis may have to be sealed anew; true: an operator says so
+	due     chan struct{} // Redis may have to be sealed anew
+	asked   atomic.Bool   // an operator says so
 	refused atomic.Pointer[string]
 }
 
@@ -82,22 +83,16 @@ func (a *App) reloadKeys(ctx context.Context) (ok bool) {
 		primary, all, _ := a.keys.Keys()
 		a.o.Log.Info().Uint32("primary", primary).Uints32("keys", all).Msg("sealing keys changed")
 		if primary != before {
-			a.wantSealed(false)
+			a.wantSealed()
 		}
 	}
 	return true
 }
 
 // wantSealed lets keepSealed look.
-func (a *App) wantSealed(now bool) {
-	if now {
-		select {
-		case <-a.rotation.due: // what it says is said by this as well
-		default:
-		}
-	}
+func (a *App) wantSealed() {
 	select {
-	case a.rotation.due <- now:
+	case a.rotation.due <- struct{}{}:
 	default: // it is about to look anyway
 	}
 }
@@ -134,9 +129,23 @@ func (a *App) keyStatus() contracts.KeyStatus {
 	return s
 }
 
+// keysQuiet is longer than that of other rolls: a process that is busy and passed
+// over here may not hold the key that is to seal.
+const keysQuiet = time.Second
+
+// keyAnswer lets a process whose answer is of a newer version count as one that
+// follows nobody: it is there, and what it holds is not known.
+func keyAnswer(b []byte) (contracts.KeyStatus, error) {
+	s, err := contracts.DecodeKeyStatus(b)
+	if err != nil {
+		return contracts.KeyStatus{Node: "unknown", Refused: "its answer cannot be read, it may be of a newer version"}, nil //nolint:nilerr // see above
+	}
+	return s, nil
+}
+
 // callKeys collects the answers of all processes, whatever their roles.
 func callKeys(ctx context.Context, nc *nats.Conn) ([]contracts.KeyStatus, error) {
-	all, err := poll(ctx, nc, contracts.SubjectKeysStatus(), nil, contracts.DecodeKeyStatus, func([]contracts.KeyStatus) bool { return false })
+	all, err := poll(ctx, nc, call[contracts.KeyStatus]{subject: contracts.SubjectKeysStatus(), decode: keyAnswer, quiet: keysQuiet})
 	slices.SortFunc(all, func(a, b contracts.KeyStatus) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Node, b.Node))
 	})

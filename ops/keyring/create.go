@@ -59,7 +59,7 @@ func create(dir, name string, content func() ([]byte, error)) error {
 	if err != nil {
 		return err
 	}
-	temporary, err := writeTemporary(dir, name, key)
+	temporary, err := writeTemporary(dir, name, key, nil)
 	if temporary != "" {
 		defer func() { _ = os.Remove(temporary) }() // a name too many; the key file keeps its own
 	}
@@ -72,7 +72,9 @@ func create(dir, name string, content func() ([]byte, error)) error {
 	return syncDir(dir) // also after losing the race: the winner may not have got here yet
 }
 
-func writeTemporary(dir, name string, content []byte) (path string, err error) {
+// writeTemporary writes content beside where it is to lie, closed to others, or as
+// before is.
+func writeTemporary(dir, name string, content []byte, before fs.FileInfo) (path string, err error) {
 	f, err := os.CreateTemp(dir, "."+name+".*") // mode 0600
 	if err != nil {
 		return "", err
@@ -81,7 +83,12 @@ func writeTemporary(dir, name string, content []byte) (path string, err error) {
 	if _, err := f.Write(content); err != nil {
 		return f.Name(), err
 	}
-	if err := f.Chmod(0o400); err != nil {
+	if before != nil {
+		err = keepOwner(f, before)
+	} else {
+		err = f.Chmod(0o400)
+	}
+	if err != nil {
 		return f.Name(), err
 	}
 	return f.Name(), f.Sync()

@@ -258,6 +258,9 @@ func (r *Rotation) change(ctx context.Context, do func(*change) error) (err erro
 	if c.history, err = readHistory(r.Dir, r.ReadOnlySecrets); err != nil {
 		return err
 	}
+	if err := sweep(r.Dir); err != nil {
+		return err
+	}
 	return do(c)
 }
 

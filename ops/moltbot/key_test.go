@@ -85,6 +85,14 @@ func TestLacking(t *testing.T) {
 	if err := lacking(all, holds); err == nil || !strings.Contains(err.Error(), "b (h, pid 12, workers)") || strings.Contains(err.Error(), "a (") {
 		t.Errorf("%v", err)
 	}
+	seals := &contracts.AdminKeys{Processes: []contracts.KeyStatus{{Node: "a", Primary: 7}}}
+	if err := lacking(seals, sealsWithout(6)); err != nil {
+		t.Error(err)
+	}
+	seals.Processes = append(seals.Processes, contracts.KeyStatus{Node: "unread"})
+	if lacking(seals, sealsWithout(6)) == nil || lacking(seals, sealsWithout(7)) == nil {
+		t.Error("a process that seals with the key, or of which that is not known, is let pass")
+	}
 	if err := lacking(&contracts.AdminKeys{}, holds); err == nil {
 		t.Error("nobody answered, and it is let pass")
 	}

@@ -102,7 +102,7 @@ func (k *keyRetireCmd) Run(ctx context.Context, c *cli, out *console) error {
 		if err != nil {
 			return errUnchecked(err)
 		}
-		if err := lacking(all, func(p contracts.KeyStatus) bool { return p.Primary != id }); err != nil {
+		if err := lacking(all, sealsWithout(id)); err != nil {
 			return fmt.Errorf("key %d is not retired: the key after it does not seal everywhere: %w", id, err)
 		}
 	}
@@ -113,6 +113,11 @@ func (k *keyRetireCmd) Run(ctx context.Context, c *cli, out *console) error {
 	from = from.UTC()
 	return k.say(out, keyChanged{Key: id, Done: "retired", Destroyable: &from},
 		"key %d is retired and goes on opening; it can be destroyed from %s on", id, from.Format(time.DateTime+" MST"))
+}
+
+// sealsWithout is for a process that is known to seal with another key.
+func sealsWithout(id uint32) func(contracts.KeyStatus) bool {
+	return func(p contracts.KeyStatus) bool { return p.Primary != 0 && p.Primary != id }
 }
 
 type keyDestroyCmd struct {
@@ -138,6 +143,9 @@ func (k *keyDestroyCmd) Run(ctx context.Context, c *cli, out *console) error {
 		all, err := askKeys(ctx, conf)
 		if err != nil {
 			return errUnchecked(err)
+		}
+		if err := lacking(all, sealsWithout(id)); err != nil { // one that came with an old copy of the files
+			return fmt.Errorf("a process may still seal with it: %w", err)
 		}
 		return resealed(all.Reseal, primary, since)
 	}
