@@ -1,6 +1,9 @@
 package contracts
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // Kind names what a sealed value is. It is part of the associated data, so a
 // ciphertext moved from one place to another does not open there.
@@ -26,6 +29,10 @@ type Sealer interface {
 	Seal(plain []byte, kind Kind, conversation, id string) ([]byte, error)
 	Open(sealed []byte, kind Kind, conversation, id string) ([]byte, error)
 }
+
+// ErrNoKey is in the error of Open for what a key sealed that this process does not
+// hold: it may get it with the next look at its key file, and others may hold it.
+var ErrNoKey = errors.New("this process does not hold the key it was sealed with")
 
 // AssociatedData binds a ciphertext to its place. The parts may hold anything:
 // each is preceded by its length, so no two places give the same bytes.

@@ -41,9 +41,7 @@ func identify(data []byte) (id string, letter any, err error) {
 func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, err error) {
 	m, err := t.open(task)
 	if err != nil {
-		return mailbox.Outcome{}, &contracts.Error{
-			Code: contracts.CodeDead, Message: "the message cannot be opened", Err: err,
-		}
+		return mailbox.Outcome{}, unopened(err)
 	}
 	t.metrics.begin(task, m.Accepted)
 	defer t.metrics.end()
@@ -160,6 +158,16 @@ func (t *turn) told(m *contracts.Message, p prompt.Prompt) []model.Message {
 // unreadable is the verdict on a message that ingress should not have let through.
 func unreadable(err error) error {
 	return &contracts.Error{Code: contracts.CodeDead, Message: "the message cannot be read", Err: err}
+}
+
+// unopened is the verdict on a message that does not open. One whose key is not
+// here waits, as for a store that is away: it gets here, or the message to others.
+func unopened(err error) error {
+	e := &contracts.Error{Code: contracts.CodeDead, Message: "the message cannot be opened", Err: err}
+	if errors.Is(err, contracts.ErrNoKey) {
+		e.Code, e.Retryable = contracts.CodeInternal, true
+	}
+	return e
 }
 
 func (t *turn) open(task mailbox.Task) (contracts.Message, error) {

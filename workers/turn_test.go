@@ -85,6 +85,24 @@ func TestTurnOfABodyThatDoesNotOpen(t *testing.T) {
 	}
 }
 
+// keyless is a process that was not given the key yet.
+type keyless struct{ workerstest.Sealer }
+
+func (keyless) Open([]byte, contracts.Kind, string, string) ([]byte, error) {
+	return nil, contracts.ErrNoKey
+}
+
+// A message whose key is not here yet is not given up.
+func TestTurnWithoutItsKey(t *testing.T) {
+	p := newPlant(t)
+	tn := p.turn(nil)
+	tn.sealer = keyless{}
+	_, err := tn.Run(t.Context(), p.task(p.message("s", 1, "text", "")))
+	if !contracts.Retryable(err) || contracts.Public(err).Code != contracts.CodeInternal {
+		t.Errorf("%v", err)
+	}
+}
+
 // Who attached while the message ran gets the answer, also when the completer panics.
 func TestWaitersOfARun(t *testing.T) {
 	p := newPlant(t)

@@ -85,8 +85,11 @@ func TestRotatedKeysetOpensOldAndNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := old.Open(sealed, contracts.KindTurn, "c", "m"); err == nil {
-		t.Error("the old keyset opens what the new primary sealed")
+	if _, err := old.Open(sealed, contracts.KindTurn, "c", "m"); !errors.Is(err, contracts.ErrNoKey) {
+		t.Errorf("what the new primary sealed, opened by the old keyset: %v", err)
+	}
+	if _, err := k.Sealer().Open(sealed, contracts.KindTurn, "c", "other"); err == nil || errors.Is(err, contracts.ErrNoKey) {
+		t.Errorf("in another place: %v", err)
 	}
 }
 

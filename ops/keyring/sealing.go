@@ -158,8 +158,12 @@ func (s sealer) Seal(plain []byte, kind contracts.Kind, conversation, id string)
 }
 
 func (s sealer) Open(sealed []byte, kind contracts.Kind, conversation, id string) ([]byte, error) {
-	plain, err := s.keys.seal.Load().aead.Decrypt(sealed, contracts.AssociatedData(kind, conversation, id))
+	held := s.keys.seal.Load()
+	plain, err := held.aead.Decrypt(sealed, contracts.AssociatedData(kind, conversation, id))
 	if err != nil {
+		if by, ok := sealedBy(sealed); ok && !slices.Contains(held.ids, by) {
+			err = fmt.Errorf("key %d: %w", by, contracts.ErrNoKey)
+		}
 		return nil, fmt.Errorf("open sealed %s: %w", kind, err)
 	}
 	return plain, nil
