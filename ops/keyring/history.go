@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,7 @@ const historyFile = "seal.history.json"
 const (
 	historyVersion = 1
 	maxHistory     = 500 // keys, destroyed ones included
+	keptHistory    = 64  // of them are kept by the next command; the file is bounded as any
 	maxBy          = 128 // bytes
 )
 
@@ -108,6 +110,15 @@ func (h *history) of(id uint32) Life {
 		}
 	}
 	return Life{ID: id}
+}
+
+// trim forgets the keys that were destroyed first, where there are many.
+func (h *history) trim() {
+	many := len(h.Keys) - keptHistory
+	h.Keys = slices.DeleteFunc(h.Keys, func(k Life) bool {
+		many--
+		return many >= 0 && k.Destroyed != nil
+	})
 }
 
 // put replaces what is known of a key.

@@ -3,6 +3,7 @@ package keyring
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -39,5 +40,32 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	left := contents(t, dir)
 	if _, kept := left[".other"]; len(left) != 5 || !kept { // the three, the history, and what is not ours
 		t.Errorf("left are %d files", len(left))
+	}
+}
+
+// What a command writes the next one reads, whoever runs it and however often.
+func TestHistoryStaysReadable(t *testing.T) {
+	ctx, dir, c := t.Context(), newDir(t), &clock{noon}
+	r := rotation(dir, c)
+	for _, by := range []string{"x" + strings.Repeat("é", maxBy), strings.Repeat("\xff", maxBy)} {
+		r.By = by
+		id := mustAdd(t, r)
+		_, err := r.Retire(ctx, id)
+		must(t, err)
+		must(t, r.Destroy(ctx, id))
+	}
+	r.By = strings.Repeat("x", maxBy)
+	h := history{}
+	for id := range uint32(maxHistory) {
+		e := &Event{At: noon, By: r.By}
+		h.put(Life{ID: id + 1, Created: e, Promoted: e, Retired: e, Destroyed: e})
+	}
+	lock := &change{Rotation: r, history: h, now: noon}
+	must(t, lock.saveHistory())
+	mustAdd(t, r)
+	got, err := readHistory(dir, false)
+	must(t, err)
+	if n := len(got.Keys); n > keptHistory || got.Keys[n-1].Created == nil || got.Keys[n-2].ID != maxHistory {
+		t.Errorf("%d keys: %+v", n, got.Keys[n-1])
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -271,7 +272,12 @@ func (r *Rotation) now() time.Time {
 	return r.Now()
 }
 
-func (c *change) event() *Event { return &Event{At: c.now, By: c.By[:min(len(c.By), maxBy)]} }
+// event is now, by a name that is as long in JSON as it is here.
+func (c *change) event() *Event {
+	by := strings.ToValidUTF8(c.By, "?")
+	by = strings.ToValidUTF8(by[:min(len(by), maxBy)], "")
+	return &Event{At: c.now, By: by}
+}
 
 func (c *change) primary() uint32 {
 	info := c.handle.KeysetInfo()
@@ -322,7 +328,14 @@ func (c *change) save(_ context.Context, m *keyset.Manager, historyFirst bool) e
 }
 
 func (c *change) saveHistory() error {
+	c.history.trim()
 	b, err := encodeHistory(c.history)
+	if err == nil {
+		_, err = decodeHistory(b) // as the next command will
+	}
+	if err == nil && len(b) > maxKeyFile {
+		err = errors.New("it is too long")
+	}
 	if err != nil {
 		return fmt.Errorf("write history: %w", err)
 	}

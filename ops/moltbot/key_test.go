@@ -113,6 +113,9 @@ func TestKeyListText(t *testing.T) {
 	if resealed(s, 7, s.Began) != nil || resealed(s, 7, s.Began.Add(1)) == nil || resealed(s, 8, s.Began) == nil || resealed(nil, 7, s.Began) == nil {
 		t.Error("which pass is enough to destroy a key")
 	}
+	if s.Bad = 1; resealed(s, 7, s.Began) == nil {
+		t.Error("what a pass could not read may need the key")
+	}
 	var id uint32
 	for text, want := range map[string]uint32{"7": 7, "0": 0, "-1": 0, "4294967296": 0, "": 0, strconv.Itoa(1 << 31): 1 << 31} {
 		if id, _ = keyID(text); id != want {

@@ -161,6 +161,10 @@ func resealed(s *contracts.Resealing, primary uint32, since time.Time) error {
 	if !s.Covers(primary) || s.Began.Before(since) {
 		return fmt.Errorf("there was no whole pass over Redis with key %d since %s; do it with: moltbot key reseal --wait", primary, since.UTC().Format(time.DateTime+" MST"))
 	}
+	if s.Bad > 0 { // of a newer version, perhaps
+		return fmt.Errorf("the last pass over Redis left %d values as they are, which no key opened or which are of an unknown form, and one of them may need the key; "+
+			"they end with their time to live: wait and repeat moltbot key reseal --wait, or repeat this with --unchecked", s.Bad)
+	}
 	return nil
 }
 
