@@ -135,7 +135,7 @@ const old = 90 * 24 * time.Hour
 
 func printKeys(out io.Writer, l keyList, now time.Time) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "KEY\tSTATE\tCREATED\tPROMOTED\tRETIRED\tDESTROYABLE\tPROCESSES")
+	fmt.Fprintln(t, "KEY\tSTATE\tCREATED (UTC)\tPROMOTED\tRETIRED\tDESTROYABLE\tPROCESSES")
 	for _, k := range l.Keys {
 		from := ""
 		if k.Destroyable != nil {
