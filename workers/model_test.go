@@ -135,6 +135,9 @@ type event struct {
 	do   func(e *explorer, running bool) string
 }
 
+// foldEvent is where the fold is among the happenings.
+const foldEvent = 2
+
 func happenings() []event {
 	ctx := context.Background()
 	plain := func(f func(e *explorer, running bool)) func(*explorer, bool) string {
@@ -314,7 +317,7 @@ func TestConversationModel(t *testing.T) {
 		t.Logf("seed %d", seed)
 		e := &explorer{plant: remembering(t, rdb), rand: rand.New(rand.NewPCG(seed, 0))}
 		e.name = e.message("s", 0, "", "").Conversation
-		e.want.keep = 4 + e.rand.IntN(8) // fewer than are remembered, or more
+		e.want.keep = 2 + e.rand.IntN(8) // fewer than are remembered, or more
 		e.inbox, e.replies = e.plant.inbox("one")
 		b, err := prompt.New(prompt.Options{Rounds: modelRounds, Tokens: 8192})
 		must(t, err)
@@ -327,7 +330,11 @@ func TestConversationModel(t *testing.T) {
 		}
 		all := happenings()
 		for began := time.Now(); e.n < 200 && time.Since(began) < 2*time.Second; {
-			switch v := all[e.rand.IntN(len(all))]; e.rand.IntN(8) {
+			v := all[e.rand.IntN(len(all))]
+			if e.rand.IntN(4) == 0 {
+				v = all[foldEvent]
+			}
+			switch e.rand.IntN(9) {
 			case 0:
 				e.stopAll()
 			case 1:
@@ -338,7 +345,7 @@ func TestConversationModel(t *testing.T) {
 			case 2, 3:
 				e.log = append(e.log, v.name)
 				v.do(e, false)
-			case 4:
+			case 4, 5, 6:
 				e.say(v)
 			default:
 				e.say(all[0])
