@@ -24,7 +24,9 @@ type fallen struct {
 // what begin brought.
 func (t *turn) recall(task mailbox.Task) history {
 	if h, ok := task.Memory.(*history); ok {
-		return *h
+		known := *h
+		known.turns = h.turns[max(0, len(h.turns)-task.Known):] // what the limits of the context took away goes here, too
+		return known
 	}
 	turns, bad := t.store.OpenTurns(task.Conversation, task.Context)
 	if bad > 0 {
@@ -58,8 +60,8 @@ const (
 // a slice of its own, because the old one may be in use.
 func (t *turn) remember(before history, said contracts.Turn) (h *history, size int) {
 	all := append(append(make([]contracts.Turn, 0, len(before.turns)+1), before.turns...), said)
-	h = &history{summary: before.summary, fallen: t.fallen(before.summary, all)}
-	h.turns = all[max(0, len(all)-t.window):]
+	h = &history{summary: before.summary, turns: all[max(0, len(all)-t.window):]}
+	h.fallen = t.fallen(h, all)
 	for i := range h.turns {
 		size += turnSize + len(h.turns[i].User) + len(h.turns[i].Assistant)
 	}
@@ -70,11 +72,11 @@ func (t *turn) remember(before history, said contracts.Turn) (h *history, size i
 }
 
 // fallen asks for a prompt with nothing new in it: the next one has room for no
-// more of the turns than that.
-func (t *turn) fallen(summary *contracts.Summary, turns []contracts.Turn) fallen {
-	f := fallen{kept: t.prompt.Build(prompt.History{Summary: summary, Turns: turns}, prompt.Ask{}).Kept}
-	if i := len(turns) - 1 - f.kept; i >= 0 {
-		f.upto = turns[i].ID
+// more of what h remembers than that, and none for what is only in all.
+func (t *turn) fallen(h *history, all []contracts.Turn) fallen {
+	f := fallen{kept: t.prompt.Build(h.told(), prompt.Ask{}).Kept}
+	if i := len(all) - 1 - f.kept; i >= 0 {
+		f.upto = all[i].ID
 	}
 	return f
 }

@@ -128,8 +128,8 @@ func TestStopCommand(t *testing.T) {
 				t.Errorf("%+v, %+v", all["/stop"], all["third"])
 			}
 			turns := p.turnsOf(conversation)
-			if len(turns) != 2 || turns[0].Assistant != "so far " || turns[0].User != "first" || !turns[0].Stopped || turns[0].Tokens == 0 ||
-				turns[1].Assistant != "re: third" || turns[1].Stopped {
+			if len(turns) != 3 || turns[0].Assistant != "so far " || turns[0].User != "first" || !turns[0].Stopped || turns[0].Tokens == 0 ||
+				turns[1].User != "second" || turns[1].Assistant != "" || !turns[1].Stopped || turns[2].Assistant != "re: third" || turns[2].Stopped {
 				t.Errorf("turns %+v", turns)
 			}
 		})
@@ -297,15 +297,15 @@ func TestStopAtAnyMoment(t *testing.T) {
 		ends[text+" "+string(r.Code)]++
 	}
 	for round := range rounds {
-		last := ""
+		all := ""
 		for _, turn := range p.turnsOf(p.message(fmt.Sprint("s", round), 1, "", "").Conversation) {
-			if turn.User <= last || turn.Assistant == "" || turn.User == "/stop" {
-				t.Errorf("round %d: turn %+v behind %q", round, turn, last)
+			if turn.Stopped != (replies[turn.ID][0].Code == contracts.CodeStopped) || turn.Assistant == "" && !turn.Stopped {
+				t.Errorf("round %d: turn %+v behind %q", round, turn, all)
 			}
-			last = turn.User
+			all += turn.User
 		}
-		if last != "c" {
-			t.Errorf("round %d: the last turn is of %q", round, last)
+		if all != "abc" {
+			t.Errorf("round %d: the turns are of %q", round, all)
 		}
 	}
 	if ends["a stopped"] == 0 || ends["a "] == 0 || ends["b stopped"] == 0 {

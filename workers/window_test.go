@@ -2,10 +2,12 @@ package workers
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
 	"moltbot/contracts"
+	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
 	"moltbot/workers/prompt"
 )
@@ -97,5 +99,67 @@ func TestLongMessageIsKeptWhole(t *testing.T) {
 	turn := p.turnOf(tn, p.message("s", 1, text, ""))
 	if got := asked.Messages[0].Text; len(got) > 500 || !strings.Contains(got, "shortened") || turn.User != text {
 		t.Errorf("asked %q, kept %d bytes", got, len(turn.User))
+	}
+}
+
+// The limits of the context hold for what is remembered of it, too.
+func TestMemoryIsNoLongerThanTheContext(t *testing.T) {
+	p := newPlant(t)
+	tn, asked := p.answering(prompt.Options{})
+	task := p.task(p.message("s", 9, "new", ""))
+	h := &history{}
+	for n := range 5 {
+		h.turns = append(h.turns, contracts.Turn{User: fmt.Sprint("u", n), Assistant: "a"})
+	}
+	task.Memory, task.Known = h, 2
+	o, err := tn.Run(t.Context(), task)
+	must(t, err)
+	if got := asked.Messages; len(got) != 5 || got[0].Text != "u3" || len(h.turns) != 5 {
+		t.Errorf("asked %+v", got)
+	}
+	if next := o.Memory.(*history); len(next.turns) != 3 {
+		t.Errorf("remembered %+v", next)
+	}
+}
+
+// Turns without an answer take no room of a prompt, and do not keep what fell out
+// of the window from being summarized.
+func TestStoppedTurnsDoNotHoldUpSummaries(t *testing.T) {
+	p := newPlant(t)
+	tn, _ := p.answering(prompt.Options{Rounds: 3})
+	tn.window = 3
+	var before history
+	for n := range 3 {
+		before.turns = append(before.turns, contracts.Turn{ID: fmt.Sprint(n), User: "u", Assistant: "a", Stopped: n == 1})
+	}
+	before.turns[1].Assistant = ""
+	h, _ := tn.remember(before, contracts.Turn{ID: "3", User: "u", Assistant: "a"})
+	if h.fallen.kept != 3 || h.fallen.upto != "0" {
+		t.Errorf("%+v", h.fallen)
+	}
+}
+
+// Of one stop no more messages become turns than the window has room for beside
+// what was said.
+func TestAStoppedQueueDoesNotDriveOutTheConversation(t *testing.T) {
+	p := newPlant(t)
+	tn, _ := p.answering(prompt.Options{})
+	note, kept := "model=x", 0
+	for n := range 9 {
+		m := p.message("s", n+1, "waits", "")
+		if n == 8 {
+			m.Flags = contracts.FlagUnkept
+			note = ""
+		}
+		task := p.task(m)
+		task.Note = note
+		o := tn.Fail(task, &contracts.Error{Code: contracts.CodeStopped, Message: "x", Err: mailbox.ErrStopped})
+		note = *o.Note
+		if o.Turn != nil {
+			kept++
+		}
+	}
+	if kept != stoppedKept || note != "stopped=1" {
+		t.Errorf("%d turns, note %q", kept, note)
 	}
 }

@@ -99,6 +99,7 @@ func New(o Options) (*Workers, error) {
 	mo.Conn, mo.Redis, mo.Log, mo.Sealer = o.Conn, o.Redis, o.Log, o.Sealer
 	mo.Stream, mo.Role, mo.Keys = contracts.StreamChat, "workers", contracts.ChatKeys
 	mo.Alone = o.Alone
+	mo.Window += stoppedKept
 	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
 	w.replies.metrics = counts

@@ -96,7 +96,7 @@ type begun struct {
 	finished bool // the delivered message is done, but the outbox is not empty
 	tries    int
 	failed   failures
-	same     bool // the context is the one whose version was named; turns and summary are left out
+	same     int // entries of a context whose version was named; turns and summary are left out then
 	turns    [][]byte
 	out      [][]byte
 	summary  []byte
@@ -133,7 +133,7 @@ func (b *box) begin(ctx context.Context, w wakeup) (begun, error) {
 		out.epoch, out.stop = r.int(), r.seq()
 		out.finished, out.tries = r.int() == 1, int(r.int())
 		out.failed = parseFailures(r.text())
-		out.same = r.int() == 1
+		out.same = int(r.int())
 		out.turns, out.out = r.list(), r.list()
 		out.summary, out.note = r.bytes(), r.text()
 	case stateFinished:
@@ -148,7 +148,7 @@ type claimed struct {
 	state  state
 	tries  int
 	failed failures
-	same   bool
+	same   int
 	turns  [][]byte
 	epoch  int64
 	stop   uint64
@@ -170,7 +170,7 @@ func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, 
 	switch out.state {
 	case stateGo:
 		out.tries, out.failed = int(r.int()), parseFailures(r.text())
-		out.same = r.int() == 1
+		out.same = int(r.int())
 		out.turns, out.epoch, out.stop = r.list(), r.int(), r.seq()
 		out.summary, out.note = r.bytes(), r.text()
 	case stateFinished, stateFenced, stateLost:

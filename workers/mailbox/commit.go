@@ -44,6 +44,7 @@ func (m *Mailbox) commit(work context.Context, h *holding, t Task, o *Outcome, s
 			*o, stopped = m.undo(t, *o), true
 		case c.state == stateLost && !lost:
 			lost = true
+			o.Memory = nil // of a context that may be gone as well
 			if s, err := m.beginAgain(work, h, &t); s != stateGo || err != nil {
 				return committed{state: s}, err
 			}

@@ -147,7 +147,7 @@ func (m *Mailbox) prepare(ctx context.Context, h *holding, msg message) (Task, s
 			return t, stateFinished, failures{}, nil
 		}
 		t.Context, t.Epoch, t.Attempt = b.turns, b.epoch, b.tries
-		t.Memory, t.Summary, t.Note = h.recall(b.same), b.summary, b.note
+		t.Memory, t.Known, t.Summary, t.Note = h.recall(b.same), b.same, b.summary, b.note
 		return t, stateGo, b.failed, nil
 	}
 	undo := ""
@@ -162,13 +162,13 @@ func (m *Mailbox) prepare(ctx context.Context, h *holding, msg message) (Task, s
 	h.first = nil
 	h.stop = max(h.stop, c.stop)
 	t.Context, t.Epoch, t.Attempt = c.turns, c.epoch, c.tries
-	t.Memory, t.Summary, t.Note = h.recall(c.same), c.summary, c.note
+	t.Memory, t.Known, t.Summary, t.Note = h.recall(c.same), c.same, c.summary, c.note
 	return t, c.state, c.failed, nil
 }
 
 // recall gives what is remembered of the context, if Redis said that it is the same.
-func (h *holding) recall(same bool) any {
-	if !same {
+func (h *holding) recall(same int) any {
+	if same == 0 {
 		return nil
 	}
 	return h.known.value
@@ -219,7 +219,9 @@ func (m *Mailbox) finish(work context.Context, h *holding, t Task, o Outcome, st
 		m.passed(work, h, t)
 		return true, "", nil
 	}
-	m.memory.keep(h.conversation, c.version, o)
+	if c.entries > 1 || !t.hadContext() { // else what it went by ended while it ran
+		m.memory.keep(h.conversation, c.version, o)
+	}
 	m.track.finished(h.conversation, t.Sequence)
 	m.crash("committed")
 	m.ended(t, !o.failed)

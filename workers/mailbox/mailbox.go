@@ -29,9 +29,11 @@ type Task struct {
 	Data         []byte // as published
 	Letter       any    // what Identify made of Data
 	// Context is the newest Window entries of the conversation's context, unless
-	// Memory is set: the Outcome.Memory of the message before, which holds them.
+	// Memory is set: the Outcome.Memory of the message before. Of what that holds the
+	// newest Known entries are still in the context, or all.
 	Context [][]byte
 	Memory  any
+	Known   int
 	// Summary stands for what left the context; it comes with Context.
 	Summary []byte
 	// Note is what an earlier Outcome.Note left.
@@ -45,6 +47,10 @@ type Task struct {
 	Raw bool
 	// TraceID is for log lines; empty when there are no traces.
 	TraceID string
+}
+
+func (t *Task) hadContext() bool {
+	return t.Memory != nil || len(t.Context) > 0 || len(t.Summary) > 0
 }
 
 // Outcome is what finishes a message.

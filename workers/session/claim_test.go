@@ -96,11 +96,6 @@ func TestForeignRecords(t *testing.T) {
 				t.Errorf("%s: the client is told %q", digest, contracts.Public(err).Message)
 			}
 		}
-		c := id(t, "c", 1).Conversation
-		must(t, rdb.Set(t.Context(), contracts.KeyBox(c), "not a hash", time.Minute).Err())
-		if err := s.Reset(t.Context(), c); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
-			t.Errorf("reset: %v", err)
-		}
 	})
 }
 
@@ -110,7 +105,7 @@ func TestStoreDown(t *testing.T) {
 	must(t, rdb.Close())
 	_, _, _, claim := s.Claim(t.Context(), "digest", "body", time.UnixMilli(1))
 	_, _, _, result := s.Result(t.Context(), id(t, "c", 1))
-	for name, err := range map[string]error{"claim": claim, "result": result, "reset": s.Reset(t.Context(), "c")} {
+	for name, err := range map[string]error{"claim": claim, "result": result, "erase": s.Erase(t.Context(), "api:ann", "c")} {
 		if e := contracts.Public(err); e == nil || e.Code != contracts.CodeStoreDown || !e.Retryable || e.RetryAfter == 0 {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -156,7 +156,7 @@ func TestFoldMeanwhile(t *testing.T) {
 			left int
 		}{
 			"a turn":                {func(f *folding) { f.say() }, contracts.FoldedAll, "t1 t2 t3", 4},
-			"/new":                  {func(f *folding) { must(t, s.Reset(t.Context(), f.c)) }, contracts.FoldedNone, "", 0},
+			"/new":                  {func(f *folding) { f.begin() }, contracts.FoldedNone, "", 0},
 			"emptied":               {func(f *folding) { must(t, rdb.FlushDB(t.Context()).Err()) }, contracts.FoldedNone, "", 0},
 			"erased turns":          {func(f *folding) { must(t, rdb.Del(t.Context(), contracts.KeySession(f.c)).Err()) }, contracts.FoldedChanged, "", 0},
 			"the oldest left":       {func(f *folding) { must(t, rdb.LTrim(t.Context(), contracts.KeySession(f.c), 1, -1).Err()) }, contracts.FoldedChanged, "", 5},
@@ -366,4 +366,11 @@ func FuzzOpenSummary(f *testing.F) {
 			}
 		}
 	})
+}
+
+// begin forgets what was said, as the commit of /new does.
+func (f *folding) begin() {
+	must(f.t, f.rdb.Del(f.t.Context(), contracts.KeySession(f.c), contracts.KeySummary(f.c)).Err())
+	must(f.t, f.rdb.HIncrBy(f.t.Context(), contracts.KeyBox(f.c), "epoch", 1).Err())
+	must(f.t, f.rdb.HDel(f.t.Context(), contracts.KeyBox(f.c), "version", "turns", "bytes", "born").Err())
 }

@@ -6,7 +6,7 @@ import "github.com/redis/go-redis/v9"
 // asked to run it, for metrics.
 func Scripts() map[string]string {
 	return map[string]string{
-		redis.NewScript(claimLua).Hash(): "claim_key", redis.NewScript(resetLua).Hash(): "reset",
+		redis.NewScript(claimLua).Hash():   "claim_key",
 		redis.NewScript(abandonLua).Hash(): "abandon", redis.NewScript(aboutLua).Hash(): "session_about",
 		redis.NewScript(indexLua).Hash(): "session_index", redis.NewScript(unlistLua).Hash(): "session_unlist",
 		redis.NewScript(readLua).Hash(): "session_read", redis.NewScript(trailLua).Hash(): "session_trail",

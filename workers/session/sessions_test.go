@@ -173,7 +173,9 @@ func TestSessionKeysExpire(t *testing.T) {
 			must(t, s.Note(t.Context(), i.Conversation, contracts.About{Caller: "api:" + strconv.Itoa(n), SessionID: "c"}, i.At, false))
 			_, _, _, err := s.Claim(t.Context(), "d"+strconv.Itoa(n), "body", i.At)
 			must(t, err)
-			must(t, s.Reset(t.Context(), i.Conversation))
+			_, err = s.Stop(t.Context(), i.Conversation, 7, 1) // makes a box
+			must(t, err)
+			must(t, rdb.Del(t.Context(), contracts.KeySession(i.Conversation)).Err())
 		}
 		want := map[string]time.Duration{"about": 24 * time.Hour, "sessions": 24 * time.Hour, "idem": time.Hour, "box": 24 * time.Hour}
 		for _, k := range rdb.Keys(t.Context(), "*").Val() {

@@ -21,9 +21,6 @@ import (
 //go:embed lua/claim.lua
 var claimLua string
 
-//go:embed lua/reset.lua
-var resetLua string
-
 // Options of a Store.
 type Options struct {
 	Redis  redis.UniversalClient // required
@@ -42,10 +39,10 @@ type Options struct {
 
 // Store reads and writes sessions. It is safe for concurrent use.
 type Store struct {
-	o                           Options
-	claim, reset, abandon, stop *redis.Script
-	scripts                     scripts
-	fold                        folder
+	o                    Options
+	claim, abandon, stop *redis.Script
+	scripts              scripts
+	fold                 folder
 }
 
 // scripts are those of sessions as their callers see them.
@@ -72,7 +69,7 @@ func New(o Options) *Store {
 		o.KeepBytes = 1 << 20
 	}
 	return &Store{
-		o: o, claim: redis.NewScript(claimLua), reset: redis.NewScript(resetLua), abandon: redis.NewScript(abandonLua),
+		o: o, claim: redis.NewScript(claimLua), abandon: redis.NewScript(abandonLua),
 		stop: redis.NewScript(stopLua),
 		scripts: scripts{
 			about: redis.NewScript(aboutLua), index: redis.NewScript(indexLua), unlist: redis.NewScript(unlistLua),
@@ -185,13 +182,6 @@ func (s *Store) Claim(ctx context.Context, digest, body string, now time.Time) (
 		return first, false, false, storeError("claim idempotency key", errors.New("the stored record cannot be read"))
 	}
 	return time.UnixMilli(ms).UTC(), known == body, n == 1, nil
-}
-
-// Reset forgets the turns and the summary of a conversation. A message that
-// runs meanwhile is still answered, but leaves no turn behind.
-func (s *Store) Reset(ctx context.Context, conversation string) error {
-	keys := []string{contracts.KeySession(conversation), contracts.KeySummary(conversation), contracts.KeyBox(conversation)}
-	return storeError("reset session", s.reset.Run(ctx, s.o.Redis, keys, jitter(s.o.BoxTTL)).Err())
 }
 
 func storeError(step string, err error) error {

@@ -96,25 +96,3 @@ func TestResultOfAnother(t *testing.T) {
 		}
 	})
 }
-
-func TestReset(t *testing.T) {
-	each(t, func(t *testing.T, s *session.Store, rdb redis.UniversalClient) {
-		c := id(t, "c", 1).Conversation
-		must(t, rdb.RPush(t.Context(), contracts.KeySession(c), "turn").Err())
-		must(t, rdb.Set(t.Context(), contracts.KeySummary(c), "summary", time.Minute).Err())
-		must(t, rdb.HSet(t.Context(), contracts.KeyBox(c), "last", "7", "epoch", "1").Err())
-		for _, want := range []string{"2", "3"} {
-			must(t, s.Reset(t.Context(), c))
-			box := rdb.HGetAll(t.Context(), contracts.KeyBox(c)).Val()
-			if box["epoch"] != want || box["last"] != "7" {
-				t.Errorf("box = %v", box)
-			}
-		}
-		if n := rdb.Exists(t.Context(), contracts.KeySession(c), contracts.KeySummary(c)).Val(); n != 0 {
-			t.Errorf("%d keys are left", n)
-		}
-		if ttl := rdb.PTTL(t.Context(), contracts.KeyBox(c)).Val(); ttl < 54*time.Minute || ttl > 66*time.Minute {
-			t.Errorf("the box lives for %s", ttl)
-		}
-	})
-}

@@ -50,11 +50,11 @@ local fence = tonumber(f[8] or 0) + 1
 redis.call('HSET', box, 'fence', fence, 'holder', token, 'want', want, unpack(set))
 redis.call('PEXPIRE', box, ARGV[7])
 redis.call('SET', lease, token, 'PX', ARGV[2])
--- Who knows the context already is not sent it again.
+-- Who knows the context already is not sent it again, only how long it is.
 local turns, same, summary = {}, 0, ''
 if context ~= '' and tonumber(ARGV[6]) > 0 then
   local have = redis.call('LLEN', context)
-  if have > 0 and f[9] and f[9] == ARGV[8] then same = 1
+  if have > 0 and f[9] and f[9] == ARGV[8] then same = have
   else
     if have > 0 then turns = newest(context, have, tonumber(ARGV[6]), tonumber(ARGV[9]), f[11] or 0, f[12] or 0) end
     summary = redis.call('GET', KEYS[6]) or ''

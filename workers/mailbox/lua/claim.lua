@@ -27,7 +27,7 @@ end
 local turns, same, summary = {}, 0, ''
 if tonumber(ARGV[5]) > 0 then
   local have = redis.call('LLEN', KEYS[4])
-  if have > 0 and b[8] and b[8] == ARGV[6] then same = 1
+  if have > 0 and b[8] and b[8] == ARGV[6] then same = have
   else
     if have > 0 then turns = newest(KEYS[4], have, tonumber(ARGV[5]), tonumber(ARGV[7]), b[10] or 0, b[11] or 0) end
     summary = redis.call('GET', KEYS[5]) or ''

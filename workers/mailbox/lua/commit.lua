@@ -50,7 +50,8 @@ else
         bytes, entries = bytes - #redis.call('LPOP', context), entries - 1
       end
     end
-    local ttl, young = ARGV[11], entries == 1 or not b[14]
+    -- What all became a summary is no new session.
+    local ttl, young = ARGV[11], not b[14] or (entries == 1 and redis.call('EXISTS', KEYS[7]) == 0)
     if not young and ARGV[21] ~= '0' then ttl = math.max(1, math.min(ttl, b[14] + ARGV[21] - ARGV[20])) end
     redis.call('PEXPIRE', context, ttl)
     redis.call('PEXPIRE', KEYS[7], ttl) -- the summary of what left the context lives as long
@@ -75,7 +76,8 @@ else
   set[#set + 1] = 'kept'; set[#set + 1] = kept
   -- A sequence of a stream that was recreated since says nothing about the new one.
   if b[8] == ARGV[16] then set[#set + 1] = 'last'; set[#set + 1] = ARGV[3] end
-  if ARGV[18] ~= '' then set[#set + 1] = 'note'; set[#set + 1] = string.sub(ARGV[18], 2) end
+  -- What was erased meanwhile does not come back by a note, either.
+  if ARGV[18] ~= '' and (b[4] or '0') == ARGV[5] then set[#set + 1] = 'note'; set[#set + 1] = string.sub(ARGV[18], 2) end
   -- The ring names the newest results for whoever erases the conversation.
   local slot = (tonumber(b[15] or 0) + 1) % 64
   set[#set + 1] = 'ring'; set[#set + 1] = slot

@@ -134,11 +134,15 @@ func (w *cached) Complete(ctx context.Context, r model.Request) (model.Answer, e
 	if a, ok := w.cache.memory.find(key); ok {
 		return w.spared(&r, a, fromMemory), nil
 	}
-	f, first := w.cache.flights.join(ctx, key)
-	if first {
-		return w.lead(ctx, f, &r)
+	for {
+		f, first := w.cache.flights.join(ctx, key)
+		if first {
+			return w.lead(ctx, f, &r)
+		}
+		if a, again, err := w.follow(ctx, f, &r); !again {
+			return a, err
+		}
 	}
-	return w.follow(ctx, f, &r)
 }
 
 // spared is an answer that was not asked for this request.

@@ -12,8 +12,9 @@ import (
 // flights are the calls that are under way in this process, by key. Whoever asks
 // first leads: it makes the call on its own goroutine, because one more for each
 // call would be one more stack for each message that waits. The call's context
-// is not the leader's: it ends when nobody wants the answer any more. A leader
-// that has left therefore comes back late, while others still wait for its call.
+// is not the leader's: it ends when nobody wants the answer any more, and also
+// when the leader leaves before any of it was shown: then one of the others makes
+// a new call. Only a leader whose answer others read along comes back late.
 type flights struct {
 	mu   sync.Mutex
 	open map[string]*flight
@@ -28,6 +29,7 @@ type flight struct {
 
 	mu      sync.Mutex
 	text    []byte        // what came so far, while the leader reads along
+	left    bool          // the leader left before there was any: those who wait begin anew
 	changed chan struct{} // closed when there is more; nil: nobody waits for that
 
 	landed chan struct{} // closed when answer and err hold
@@ -60,6 +62,22 @@ func (s *flights) leave(f *flight) {
 	}
 }
 
+// desert is leave for the leader.
+func (s *flights) desert(f *flight) {
+	s.leave(f)
+	f.mu.Lock()
+	f.left = len(f.text) == 0
+	left := f.left
+	f.mu.Unlock()
+	if !left {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.cancel()
+	s.close(f)
+}
+
 func (s *flights) close(f *flight) {
 	if s.open[f.key] == f {
 		delete(s.open, f.key)
@@ -84,6 +102,9 @@ func (s *flights) land(f *flight, a model.Answer, err error) {
 func (f *flight) say(piece string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.left {
+		return // who waits begins anew
+	}
 	f.text = append(f.text, piece...)
 	if f.changed != nil {
 		close(f.changed)
@@ -109,7 +130,7 @@ func (w *cached) lead(ctx context.Context, f *flight, r *model.Request) (model.A
 	all := &w.cache.flights
 	defer f.cancel()
 	defer all.land(f, model.Answer{}, lost()) // if the call panics
-	stop := context.AfterFunc(ctx, func() { all.leave(f) })
+	stop := context.AfterFunc(ctx, func() { all.desert(f) })
 	defer stop()
 	a, err := w.obtain(ctx, f, r)
 	if ctx.Err() != nil {
@@ -123,8 +144,16 @@ func lost() error {
 	return &contracts.Error{Code: contracts.CodeInternal, Message: "something went wrong on our side", Retryable: true}
 }
 
-// follow waits for a flight that another request leads, and reads along.
-func (w *cached) follow(ctx context.Context, f *flight, r *model.Request) (model.Answer, error) {
+// deserted says that the leader left and took the call along.
+func (f *flight) deserted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.left && f.err != nil
+}
+
+// follow waits for a flight that another request leads, and reads along. again says
+// that it has to be asked anew.
+func (w *cached) follow(ctx context.Context, f *flight, r *model.Request) (a model.Answer, again bool, err error) {
 	defer w.cache.flights.leave(f) // also when the reader panics
 	seen, reading := 0, r.OnDelta != nil
 	var changed <-chan struct{}
@@ -142,16 +171,16 @@ func (w *cached) follow(ctx context.Context, f *flight, r *model.Request) (model
 		case <-f.landed:
 			waiting = false
 		case <-ctx.Done():
-			return model.Answer{}, fmt.Errorf("wait for an identical request: %w", ctx.Err())
+			return a, false, fmt.Errorf("wait for an identical request: %w", ctx.Err())
 		}
 	}
 	if f.err != nil {
-		return model.Answer{}, f.err
+		return a, ctx.Err() == nil && f.deserted(), f.err
 	}
 	if reading {
 		w.rest(f, r, seen)
 	}
-	return w.spared(r, f.answer, fromFlight), nil
+	return w.spared(r, f.answer, fromFlight), false, nil
 }
 
 // rest is what came between the last look and the landing, or all of it, where

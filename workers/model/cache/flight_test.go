@@ -109,30 +109,6 @@ func TestReaderBehindSilentLeader(t *testing.T) {
 	}
 }
 
-// A leader that leaves does not take the call along, as long as others want it.
-func TestLeaderLeaves(t *testing.T) {
-	c := replica(t, workerstest.MiniRedis(t))
-	open := make(chan struct{})
-	u := &upstream{begun: make(chan struct{}, 9), answer: gated(open, said("well"))}
-	ctx, leave := context.WithCancel(t.Context())
-	leading := begin(ctx, c.over(u), asking("a", "hi"))
-	<-u.begun
-	following := begin(t.Context(), c.over(u), asking("a", "hi"))
-	c.joined(t, 2)
-	leave()
-	c.joined(t, 1)
-	close(open)
-	if r := workerstest.Await(t, "the follower", following); r.err != nil || r.answer.Text != "well" {
-		t.Errorf("the follower: %+v", r)
-	}
-	if r := workerstest.Await(t, "the leader", leading); !errors.Is(r.err, context.Canceled) {
-		t.Errorf("the leader: %+v", r)
-	}
-	if n := u.calls.Load(); n != 1 {
-		t.Errorf("%d calls", n)
-	}
-}
-
 // When nobody wants the answer the call ends, and the next one who asks begins anew.
 func TestAllLeave(t *testing.T) {
 	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {

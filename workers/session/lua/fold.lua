@@ -4,7 +4,8 @@
 -- KEYS: session summary box    ARGV: epoch old new n first last ttlMS
 local session, summary, box, n = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[4])
 if (redis.call('HGET', box, 'epoch') or '0') ~= ARGV[1] then return 'none' end
-local now = redis.call('GET', summary) or ''
+local now = redis.pcall('GET', summary)
+if type(now) ~= 'string' then now = '' end -- none, or of a foreign type
 if now == ARGV[3] then return 'folded' end
 if now ~= ARGV[2] or redis.call('LINDEX', session, 0) ~= ARGV[5] or redis.call('LINDEX', session, n - 1) ~= ARGV[6] then
   return 'changed'

@@ -17,4 +17,6 @@ for from = 0, len - 1, step do
   if found > 0 then break end
 end
 if found == 0 then return {0, {}, '', '0'} end
-return {found, taken, redis.call('GET', KEYS[2]) or '', redis.call('HGET', KEYS[3], 'epoch') or '0'}
+-- A value of a foreign type is as good as no summary.
+local summary = redis.pcall('GET', KEYS[2])
+return {found, taken, type(summary) == 'string' and summary or '', redis.call('HGET', KEYS[3], 'epoch') or '0'}
