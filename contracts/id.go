@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -162,10 +163,11 @@ func (n *Namer) tag(id ID, caller string) string {
 // sum is a keyed digest of parts. Each part is preceded by its length, so no
 // two lists of parts give the same input.
 func (n *Namer) sum(size int, parts ...string) string {
-	mac := hmac.New(sha256.New, n.key)
+	in := make([]byte, 0, 256)
 	for _, p := range parts {
-		mac.Write([]byte{byte(len(p) >> 24), byte(len(p) >> 16), byte(len(p) >> 8), byte(len(p))})
-		mac.Write([]byte(p))
+		in = append(binary.BigEndian.AppendUint32(in, uint32(len(p))), p...)
 	}
+	mac := hmac.New(sha256.New, n.key)
+	mac.Write(in)
 	return idEncoding.EncodeToString(mac.Sum(nil)[:size])
 }

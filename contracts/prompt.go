@@ -28,6 +28,8 @@ type PromptMessage struct {
 	// them a message of RoleTool answers.
 	ToolCalls  []ToolCall `json:"tool_calls,omitempty"`
 	ToolCallID string     `json:"tool_call_id,omitempty"`
+	// Keep says that it goes last where a prompt has to be shortened. No client sets it.
+	Keep bool `json:"-"`
 }
 
 // PromptPart is a text or an image.

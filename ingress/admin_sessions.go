@@ -44,7 +44,7 @@ func (in *Ingress) adminList(c echo.Context) error {
 // by its name in logs.
 func (in *Ingress) adminShow(a *Admin) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		limit, before, err := pageOf(c, "before")
+		span, err := spanOf(c)
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (in *Ingress) adminShow(a *Admin) echo.HandlerFunc {
 			return err
 		}
 		in.audit(c, "show", caller, conversation)
-		d, found, err := in.o.Sessions.Read(c.Request().Context(), conversation, contracts.SessionSpan{Before: before, Limit: limit})
+		d, found, err := in.o.Sessions.Read(c.Request().Context(), conversation, span)
 		if err == nil && !found {
 			err = noSession()
 		}
@@ -103,7 +103,7 @@ func (in *Ingress) meant(c echo.Context, a *Admin) (caller, conversation string,
 	return about.Caller, id, err
 }
 
-// callerParam is the caller as in logs; a name alone is one of the API.
+// callerParam is the caller as in the log; a name alone is one of the API.
 func callerParam(c echo.Context) (string, error) {
 	caller := c.QueryParam("caller")
 	if len(caller) > mostCursor {

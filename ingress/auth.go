@@ -26,7 +26,7 @@ func (in *Ingress) authenticate(c echo.Context, bodyToken string) (Identity, err
 		token = bodyToken
 	}
 	if token == "" {
-		return Identity{}, in.unauthorized(c, "a token is needed: send it as \"Authorization: Bearer <token>\" or as \"token\" in the body; \"moltbot token\" makes one")
+		return Identity{}, in.unauthorized(c, "a token is needed: send it as \"Authorization: Bearer TOKEN\" or as \"token\" in the body; \"moltbot token\" makes one")
 	}
 	who, err := in.o.Verifier.Verify(token)
 	if err != nil {
@@ -48,7 +48,7 @@ func (in *Ingress) unauthorized(c echo.Context, why string) error {
 	return fail(contracts.CodeUnauthorized, why)
 }
 
-const bearerForm = "the Authorization header must be \"Bearer <token>\", once"
+const bearerForm = "the Authorization header must be \"Bearer TOKEN\", once"
 
 // bearer reads the Authorization header. No header gives an empty token; any
 // other scheme, or a second header, is an error.

@@ -91,7 +91,7 @@ func (in *Ingress) admitCompletion(c echo.Context) (*accepted, *completion, erro
 // authenticateBearer is authenticate where the body holds no token.
 func (in *Ingress) authenticateBearer(c echo.Context) (Identity, error) {
 	if token, err := bearer(c); err == nil && token == "" {
-		return Identity{}, in.unauthorized(c, "you did not provide a token: send it as \"Authorization: Bearer <token>\"; \"moltbot token\" makes one")
+		return Identity{}, in.unauthorized(c, "you did not provide a token: send it as \"Authorization: Bearer TOKEN\"; \"moltbot token\" makes one")
 	}
 	return in.authenticate(c, "")
 }

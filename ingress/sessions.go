@@ -60,11 +60,11 @@ func (in *Ingress) showSession(c echo.Context) error {
 	default:
 		return fail(contracts.CodeBadRequest, `"format" may only be export`)
 	}
-	limit, before, err := pageOf(c, "before")
+	span, err := spanOf(c)
 	if err != nil {
 		return err
 	}
-	d, err := in.readSession(c, who, session, contracts.SessionSpan{Before: before, Limit: limit})
+	d, err := in.readSession(c, who, session, span)
 	if err != nil {
 		return err
 	}
@@ -138,6 +138,17 @@ func (in *Ingress) ownSession(c echo.Context) (who Identity, session string, err
 		return who, "", fail(contracts.CodeBadRequest, "a session id is 1 to 64 of A-Z a-z 0-9 _ -")
 	}
 	return who, session, nil
+}
+
+// spanOf reads which rounds are wanted.
+func spanOf(c echo.Context) (contracts.SessionSpan, error) {
+	limit, before, err := pageOf(c, "before")
+	if before != "" && err == nil {
+		if _, bad := contracts.ParseID(before); bad != nil {
+			err = fail(contracts.CodeBadRequest, `"before" is not one that was given out`)
+		}
+	}
+	return contracts.SessionSpan{Before: before, Limit: limit}, err
 }
 
 // pageOf reads how much is wanted, and from where on.

@@ -59,7 +59,8 @@ func TestListSessions(t *testing.T) {
 func TestShowAndExportSession(t *testing.T) {
 	r := newRig(t)
 	r.keep("ann", "s1", "hello", "again")
-	res := r.get("/api/sessions/s1?limit=5&before=x")
+	before := r.namer.NewID(r.conversationOf("ann", "s1"), "ann", r.clock.now(), r.namer.Digest("x")).String()
+	res := r.get("/api/sessions/s1?limit=5&before=" + before)
 	var d contracts.SessionDetail
 	if err := json.Unmarshal([]byte(res.body), &d); err != nil || res.status != http.StatusOK {
 		t.Fatalf("%d %s", res.status, res.body)
@@ -67,7 +68,7 @@ func TestShowAndExportSession(t *testing.T) {
 	if d.Session.ID != "s1" || d.Session.Conversation != "" || len(d.Turns) != 2 || d.Turns[1].User != "again" {
 		t.Errorf("%+v", d)
 	}
-	if span := r.store.reads[0]; span.Limit != 5 || span.Before != "x" {
+	if span := r.store.reads[0]; span.Limit != 5 || span.Before != before {
 		t.Errorf("asked for %+v", span)
 	}
 	for _, path := range []string{"/api/sessions/s1/export", "/api/sessions/s1?format=export"} {
@@ -84,7 +85,7 @@ func TestShowAndExportSession(t *testing.T) {
 	if span := r.store.reads[len(r.store.reads)-1]; span != (contracts.SessionSpan{}) {
 		t.Errorf("an export asked for %+v", span)
 	}
-	for _, bad := range []string{"/api/sessions/s1?format=xml", "/api/sessions/s1?limit=0", "/api/sessions/a%20b", "/api/sessions/a%20b/export"} {
+	for _, bad := range []string{"/api/sessions/s1?format=xml", "/api/sessions/s1?limit=0", "/api/sessions/s1?before=x", "/api/sessions/a%20b", "/api/sessions/a%20b/export"} {
 		problem(t, r.get(bad), contracts.CodeBadRequest)
 	}
 }

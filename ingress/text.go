@@ -6,13 +6,23 @@ import (
 )
 
 // clean filters the text of r, or refuses it. Later steps see only what is left.
+// A command keeps the signs that strict mode would take: no model reads it.
 func (in *Ingress) clean(r *contracts.ChatRequest) error {
-	text, err := filter.Rules{Mode: in.o.Filter, MaxChars: in.o.MaxChars}.Take(r.Message)
+	rules := filter.Rules{Mode: in.o.Filter, MaxChars: in.o.MaxChars}
+	if in.o.Filter == filter.Strict && isCommand(filter.Text(r.Message, filter.Normal)) {
+		rules.Mode = filter.Normal
+	}
+	text, err := rules.Take(r.Message)
 	if err != nil {
 		return fail(contracts.CodeBadRequest, `field "message" `+err.Error())
 	}
 	r.Message = text
 	return nil
+}
+
+func isCommand(text string) bool {
+	_, is := contracts.ParseCommand(text)
+	return is
 }
 
 // cleanParts filters what a client's own message says. The words of a user are

@@ -1,6 +1,7 @@
 package ingress_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -84,4 +85,39 @@ func mustPrompt(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return encoded
+}
+
+// Neither filter takes from a command what makes it one, nor anything that people
+// send on purpose.
+func TestFilterLeavesCommands(t *testing.T) {
+	for _, mode := range []filter.Mode{filter.Normal, filter.Strict} {
+		r := newRig(t, func(o *ingress.Options) { o.Filter = mode })
+		w := r.work(answered)
+		for _, text := range []string{"/new", "/stop", "/MODEL gpt-4o-mini:free/v1.2", "/模型 qwen/qwen-2.5", "／help", "停止", "/model\t你好-1"} {
+			if res := r.post(say(text, `"session_id":"s"`)); res.status != 200 {
+				t.Fatalf("%s: %q: %d %s", mode, text, res.status, res.body)
+			}
+			m := await(t, "the message", w.taken)
+			want, _ := contracts.ParseCommand(text)
+			if c, ok := contracts.ParseCommand(m.Text); !ok || c != want {
+				t.Errorf("%s: %q became %q", mode, text, m.Text)
+			}
+		}
+	}
+	r := newRig(t)
+	w := r.work(answered)
+	for text, want := range map[string]string{
+		"```go\r\nfunc f() {\r\n\treturn // \"<x>\" & 'y' \\n\r\n}\r\n```": "```go\nfunc f() {\n\treturn // \"<x>\" & 'y' \\n\n}\n```",
+		"{\"a\": [1, null, \"\\u4f60\"],\n\t\"b\": {}}":                    "{\"a\": [1, null, \"\\u4f60\"],\n\t\"b\": {}}",
+		"  indented\n\n\n   - list\t| a | b |  ":                           "  indented\n\n\n   - list\t| a | b |  ",
+	} {
+		body, err := json.Marshal(map[string]string{"message": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.post(string(body))
+		if m := await(t, "the message", w.taken); m.Text != want {
+			t.Errorf("%q became %q", text, m.Text)
+		}
+	}
 }

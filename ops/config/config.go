@@ -103,7 +103,7 @@ type Session struct {
 	MaxAge        time.Duration `koanf:"max_age" zero:"off" doc:"Age at which a conversation ends even if it is in use; 0 means any."`
 	MaxBytes      int           `koanf:"max_bytes" doc:"Most bytes stored of one conversation; the oldest rounds go first, the newest always stays."`
 	Rounds        int           `koanf:"rounds" doc:"Latest rounds given to the model."`
-	Tokens        int           `koanf:"tokens" doc:"Most tokens of past rounds and their summary given to the model; the newest round is always there, shortened if it must be."`
+	Tokens        int           `koanf:"tokens" doc:"Most tokens of past rounds and their summary given to the model; the newest round is always there, shortened if it must be. At least 64."`
 	MessageTokens int           `koanf:"message_tokens" zero:"off" doc:"Most tokens of a new message given to the model; a longer one is shortened, with a note. At least 64; 0 means any. Messages of /v1 are never shortened."`
 	KeepRounds    int           `koanf:"keep_rounds" doc:"Rounds stored per conversation; at least session.rounds."`
 	System        string        `koanf:"system" doc:"System prompt where none of session.systems matches; empty means none."`
@@ -134,7 +134,7 @@ type HTTP struct {
 	MaxBody        int64         `koanf:"max_body" doc:"Largest request body, in bytes."`
 	MaxOpenAIBody  int64         `koanf:"max_openai_body" doc:"Largest request body of /v1, in bytes; at most 983040, which is what the queue takes."`
 	MaxChars       int           `koanf:"max_chars" doc:"Longest message text of /api/chat, in characters, as the filter leaves it."`
-	Filter         string        `koanf:"filter" doc:"What users' texts may hold: normal (no control or invisible characters) or strict (only letters, digits, _, white space, Chinese and its punctuation)."`
+	Filter         string        `koanf:"filter" doc:"What users' texts may hold: normal (no control or invisible characters) or strict (only letters, digits, _, white space, Chinese and its punctuation; commands stay)."`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"Time a client has to send its headers."`
 	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send the whole request; at least http.header_timeout."`
 	MaxHeader      int           `koanf:"max_header" doc:"Largest request header, in bytes."`

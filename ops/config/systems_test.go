@@ -44,6 +44,7 @@ func TestSystemsAreChecked(t *testing.T) {
 		"session:\n  systems: []\n  systems: []":                              "twice",
 		"session:\n  system: x\n  systmes: []":                                "session.system",
 		"session:\n  message_tokens: 63":                                      "must be 0 or at least 64",
+		"session:\n  tokens: 63":                                              "must be at least 64",
 		"session:\n  message_tokens: -1":                                      "must not be negative",
 		"http:\n  filter: lax":                                                "must be normal or strict",
 		"session:\n  systems: [" + strings.Repeat("{pattern: x},", 257) + "]": "more than 256",

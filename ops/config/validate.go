@@ -214,6 +214,8 @@ func (f *findings) limits(c Config) {
 	f.want(c.Session.KeepRounds >= c.Session.Rounds,
 		fmt.Sprintf("(%d) must be at least session.rounds (%d)", c.Session.KeepRounds, c.Session.Rounds),
 		"session.keep_rounds", "session.rounds")
+	f.want(c.Session.Tokens <= 0 || c.Session.Tokens >= leastMessageTokens, // 0 is refused elsewhere
+		fmt.Sprintf("must be at least %d, or the newest round has no room", leastMessageTokens), "session.tokens")
 	f.want(c.Session.MessageTokens == 0 || c.Session.MessageTokens >= leastMessageTokens,
 		fmt.Sprintf("must be 0 or at least %d", leastMessageTokens), "session.message_tokens")
 	f.want(oneOf(c.HTTP.Filter, FilterNormal, FilterStrict), "must be normal or strict", "http.filter")

@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -86,7 +88,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(errOut, "moltbot: %v\ntry \"moltbot --help\"\n", err)
+		fmt.Fprintf(errOut, "moltbot: %v\ntry \"%s --help\"\n", err, understood(err))
 		return exitUsage
 	}
 	if err := parsed.Run(); err != nil {
@@ -94,4 +96,18 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 		return exitFailure
 	}
 	return exitOK
+}
+
+// understood is the command that a wrong command line began with.
+func understood(err error) string {
+	words := []string{"moltbot"}
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) {
+		for _, p := range wrong.Context.Path {
+			if p.Command != nil {
+				words = append(words, p.Command.Name)
+			}
+		}
+	}
+	return strings.Join(words, " ")
 }

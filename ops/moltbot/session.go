@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"moltbot/contracts"
 )
@@ -21,9 +21,9 @@ type sessionCmd struct {
 }
 
 type sessionListCmd struct {
-	Caller  string `required:"" placeholder:"WHO" help:"Whose, as in logs: api:alice. A name alone is one of the API."`
+	Caller  string `required:"" placeholder:"WHO" help:"Whose, as in the log: api:alice. A name alone is one of the API."`
 	Limit   int    `default:"20" help:"Sessions of one page, up to 100."`
-	Cursor  string `placeholder:"CURSOR" help:"Go on behind a page."`
+	Cursor  string `placeholder:"CURSOR" help:"Go on behind a page; the page before says with what."`
 	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of an ingress process."`
 	JSON    bool   `help:"Print JSON."`
 }
@@ -64,10 +64,10 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 func span(seconds int64) string { return (time.Duration(seconds) * time.Second).String() }
 
 type sessionShowCmd struct {
-	ID      string `arg:"" help:"The session's id, with --caller; or its name in logs."`
-	Caller  string `placeholder:"WHO" help:"Whose session it is."`
+	ID      string `arg:"" help:"The session's id, with --caller; or its name in the log (conversation)."`
+	Caller  string `placeholder:"WHO" help:"Whose session it is, as in the log."`
 	Limit   int    `default:"20" help:"Rounds, the newest, up to 100."`
-	Before  string `placeholder:"ID" help:"Only rounds before this one."`
+	Before  string `placeholder:"ID" help:"Only rounds before this one; the page before says with what."`
 	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of an ingress process."`
 	JSON    bool   `help:"Print JSON."`
 }
@@ -82,23 +82,31 @@ func (s *sessionShowCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if s.Before != "" {
 		q.Set("before", s.Before)
 	}
+	path, err := sessionPath(s.ID, s.Caller, q)
+	if err != nil {
+		return err
+	}
 	var d contracts.SessionDetail
-	if err := admin(ctx, conf, http.MethodGet, sessionPath(s.ID, s.Caller, q), nil, &d); err != nil {
+	if err := admin(ctx, conf, http.MethodGet, path, nil, &d); err != nil {
 		return err
 	}
 	if s.JSON {
 		return printJSON(out.out, d)
 	}
-	fmt.Fprintf(out.out, "session %s, conversation %s, %d rounds, began %s, expires in %s\n",
+	fmt.Fprintf(out.out, "session %s, conversation %s, rounds: %d, began %s, expires in %s\n",
 		d.Session.ID, d.Session.Conversation, d.Session.Rounds, stamp(d.Session.Began), span(d.Session.ExpiresIn))
 	if d.Summary != nil {
-		fmt.Fprintf(out.out, "\nsummary of %d earlier rounds:\n%s\n", d.Summary.Rounds, visible(d.Summary.Text))
+		fmt.Fprintf(out.out, "\nsummary of earlier rounds (%d):\n%s\n", d.Summary.Rounds, visible(d.Summary.Text))
 	}
 	for _, t := range d.Turns {
-		fmt.Fprintf(out.out, "\n%s  %s\nuser: %s\nbot:  %s\n", stamp(t.At), t.ID, visible(t.User), visible(t.Assistant))
+		stopped := ""
+		if t.Stopped {
+			stopped = "  (stopped)"
+		}
+		fmt.Fprintf(out.out, "\n%s  %s%s\nuser: %s\nbot:  %s\n", stamp(t.At), t.ID, stopped, visible(t.User), visible(t.Assistant))
 	}
 	if d.Unreadable > 0 {
-		fmt.Fprintf(out.err, "%d rounds cannot be opened and are left out\n", d.Unreadable)
+		fmt.Fprintf(out.err, "rounds that cannot be opened and are left out: %d\n", d.Unreadable)
 	}
 	if d.Before != "" {
 		fmt.Fprintln(out.err, "earlier ones with --before", d.Before)
@@ -106,20 +114,21 @@ func (s *sessionShowCmd) Run(ctx context.Context, c *cli, out *console) error {
 	return nil
 }
 
-// visible shows control characters instead of giving them to the terminal: a user
-// wrote this, and an operator reads it.
+// visible shows control characters, and those that turn the direction of writing,
+// instead of giving them to the terminal: a user or a model wrote this, and an
+// operator reads it.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
-			return r
+		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+			return '\uFFFD'
 		}
-		return '\uFFFD'
+		return r
 	}, text)
 }
 
 type sessionEraseCmd struct {
-	ID      string `arg:"" help:"The session's id, with --caller; or its name in logs."`
-	Caller  string `placeholder:"WHO" help:"Whose session it is."`
+	ID      string `arg:"" help:"The session's id, with --caller; or its name in the log (conversation)."`
+	Caller  string `placeholder:"WHO" help:"Whose session it is, as in the log."`
 	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of an ingress process."`
 	JSON    bool   `help:"Print JSON."`
 }
@@ -130,19 +139,27 @@ func (s *sessionEraseCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if err != nil {
 		return err
 	}
-	if err := admin(ctx, conf, http.MethodDelete, sessionPath(s.ID, s.Caller, url.Values{}), nil, nil); err != nil {
-		return errors.Join(errors.New("it may not be erased; try again"), err)
+	path, err := sessionPath(s.ID, s.Caller, url.Values{})
+	if err != nil {
+		return err
+	}
+	if err := admin(ctx, conf, http.MethodDelete, path, nil, nil); err != nil {
+		return fmt.Errorf("nothing says that all of it is erased: %w", err)
 	}
 	if s.JSON {
 		return printJSON(out.out, map[string]bool{"erased": true})
 	}
-	fmt.Fprintln(out.out, "the session and everything that is kept of it are erased")
+	fmt.Fprintln(out.out, "nothing is kept of this session any more")
 	return nil
 }
 
-func sessionPath(id, caller string, q url.Values) string {
+// sessionPath is where a session is that --caller and its id name, or its name alone.
+func sessionPath(id, caller string, q url.Values) (string, error) {
+	if caller == "" && !contracts.IsConversation(id) {
+		return "", fmt.Errorf("whose session is %q? Name the caller with --caller, or give the session's name in the log (conversation)", id)
+	}
 	if caller != "" {
 		q.Set("caller", caller)
 	}
-	return "/admin/sessions/" + url.PathEscape(id) + "?" + q.Encode()
+	return "/admin/sessions/" + url.PathEscape(id) + "?" + q.Encode(), nil
 }

@@ -22,19 +22,26 @@ func (b *Builder) SummaryRoom() int { return b.opts.Tokens / 2 }
 
 // summarize adds the summary, and says how many tokens of the budget it takes.
 func (b *Builder) summarize(p *Prompt, s *contracts.Summary) int {
-	text, tokens := s.Text, s.Tokens
+	text, tokens := quoted(s.Text), s.Tokens
+	if len(text) != len(s.Text) {
+		tokens = 0 // it was counted as it is stored
+	}
 	if room := b.SummaryRoom(); tokens > room || tokens <= 0 {
 		var cut bool
 		text, cut = b.shorten(text, max(1, room))
 		p.Shortened = p.Shortened || cut
 		tokens = b.Count(text)
 	}
-	if text = strings.TrimSpace(quoted(text)); text == "" {
+	if text = strings.TrimSpace(text); text == "" {
 		return 0
 	}
-	p.Messages = append(p.Messages, model.Message{Role: model.RoleUser, Text: summaryIntro + summaryOpen + "\n" + text + "\n" + summaryClose})
+	p.Messages = append(p.Messages, model.Message{
+		Role: model.RoleUser, Text: summaryIntro + summaryOpen + "\n" + text + "\n" + summaryClose, Keep: true,
+	})
 	return tokens
 }
 
-// quoted takes from a text what could open or close a tag.
-func quoted(text string) string { return strings.NewReplacer("<", "&lt;", ">", "&gt;").Replace(text) }
+// quoted takes from a text what could open or close a tag, or looks like it.
+func quoted(text string) string {
+	return strings.NewReplacer("<", "&lt;", ">", "&gt;", "＜", "&lt;", "＞", "&gt;", "﹤", "&lt;", "﹥", "&gt;").Replace(text)
+}

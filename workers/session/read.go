@@ -110,7 +110,8 @@ func (s *Store) itemOf(conversation string, l look) (contracts.SessionItem, bool
 		ID: a.SessionID, Channel: a.Channel, Conversation: conversation, Began: a.Began, LastActivity: a.Began, Rounds: int(n),
 		HasSummary: l.sum.Val() > 0, ExpiresIn: seconds(l.left.Val()),
 	}
-	if t, err := s.openTurn(conversation, newest); err == nil {
+	// A round is stamped when its answer is there, the session when that is stored.
+	if t, err := s.openTurn(conversation, newest); err == nil && t.At.After(a.Began) {
 		it.LastActivity = t.At
 	}
 	return it, true
@@ -153,7 +154,7 @@ func (s *Store) Read(ctx context.Context, conversation string, span contracts.Se
 	d.Turns = []contracts.SessionTurn{}
 	d.Session = contracts.SessionItem{Conversation: conversation, Rounds: int(n), ExpiresIn: seconds(time.Duration(left) * time.Millisecond)}
 	if a, err := s.openAbout(conversation, []byte(about)); err == nil {
-		d.Session.ID, d.Session.Channel, d.Session.Began = a.SessionID, a.Channel, a.Began
+		d.Session.ID, d.Session.Channel, d.Session.Began, d.Session.LastActivity = a.SessionID, a.Channel, a.Began, a.Began
 	}
 	s.fill(&d, newest, span)
 	d.Summary = s.shownSummary(conversation, sum)

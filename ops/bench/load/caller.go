@@ -77,7 +77,7 @@ func (c *caller) ask(ctx context.Context, now time.Time, n uint64) (fault string
 	if c.res.ConnectionClose() {
 		c.hangUp()
 	}
-	if status := c.res.StatusCode(); status != c.r.o.Status {
+	if status := c.res.StatusCode(); status != c.r.o.Status && status != c.r.o.Also {
 		return "status " + strconv.Itoa(status)
 	}
 	return c.r.o.Target.Judge(c.res, n)

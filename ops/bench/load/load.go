@@ -51,6 +51,8 @@ type Options struct {
 	Duration time.Duration
 	// Status is the one that good answers have. Default: 200.
 	Status int
+	// Also is another status that is as good. Default: none.
+	Also int
 	// Timeout bounds one request. Default: 30s.
 	Timeout time.Duration
 	// First is the number of the first request. Default: 0.

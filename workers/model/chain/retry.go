@@ -43,7 +43,8 @@ func asksToWait(err error) bool {
 
 // halve gives messages without the older half of what stands between the system's
 // and the last message of the user. What remains begins with a user's message, so
-// that no answer is without its question and no result without its call.
+// that no answer is without its question and no result without its call. What is to
+// be kept in front of that, a summary, goes only where nothing else is left to drop.
 func halve(messages []model.Message) ([]model.Message, bool) {
 	first := 0
 	for first < len(messages) && messages[first].Role == model.RoleSystem {
@@ -52,6 +53,13 @@ func halve(messages []model.Message) ([]model.Message, bool) {
 	last := len(messages) - 1
 	for last > first && messages[last].Role != model.RoleUser {
 		last--
+	}
+	kept := first
+	for kept < last && messages[kept].Keep {
+		kept++
+	}
+	if kept < last {
+		first = kept
 	}
 	cut := first + (last-first+1)/2
 	for cut < last && messages[cut].Role != model.RoleUser {
