@@ -78,6 +78,12 @@ func TestSummaries(t *testing.T) {
 	}
 	store, conversation := y.sessions(t)
 	var sum contracts.Summary
+	defer func() {
+		if t.Failed() {
+			out := y.run("task", "list")
+			t.Logf("%d turns are summarized, %d left; tasks:\n%s\n%s\n%s", sum.Turns, y.rdb.LLen(context.Background(), contracts.KeySession(conversation)).Val(), out, y.extra[1].tail(), y.extra[2].tail())
+		}
+	}()
 	eventually(t, 60*time.Second, "the turns are summarized", func() bool {
 		b, err := y.rdb.Get(ctx, contracts.KeySummary(conversation)).Bytes()
 		if err != nil {
@@ -88,6 +94,16 @@ func TestSummaries(t *testing.T) {
 		}
 		return y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val() < rounds+5
 	})
+	written, folds, failed := 0, 0, 0
+	for _, q := range upstream.Requests() {
+		if _, ok := modeltest.Summary(q, fact); ok {
+			written++
+		}
+	}
+	for _, p := range y.extra {
+		folds, failed = folds+p.lines("turns summarized"), failed+p.lines("task failed")
+	}
+	t.Logf("%d turns: %d summaries written, %d stored, %d runs failed", sent, written, folds, failed)
 	say("what do you know?")
 	left := y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val()
 	if sum.Turns+int(left) != sent || !strings.Contains(sum.Text, said) {
