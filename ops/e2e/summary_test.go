@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,8 +18,9 @@ import (
 
 var fact = regexp.MustCompile(`FACT-\w+`)
 
-// TestSummaries lets a fact of the third turn fall out of the window, kills the
-// scheduler while a model writes the summary, and then looks whether each turn was
+// TestSummaries lets a fact of the third turn fall out of the window, kills one
+// scheduler while a model writes the summary and another when it is stored and the
+// queue does not know yet, and then looks whether each turn was
 // folded once, whether the last prompt knows the fact, and whether it stands
 // anywhere in the clear.
 func TestSummaries(t *testing.T) {
@@ -71,8 +73,10 @@ func TestSummaries(t *testing.T) {
 	}
 	first.kill()
 	upstream.Behave(func(modeltest.Request) modeltest.Behavior { return modeltest.Behavior{} })
-	y.scheduler("scheduler1")
+	// The next one dies with the summary stored and the task not yet done.
+	second := y.scheduler("scheduler1", "CRASH_POINT=task_ran", "CRASH_ONCE="+filepath.Join(t.TempDir(), "crashed"))
 	y.scheduler("scheduler2")
+	y.scheduler("scheduler3")
 	for sent < total {
 		say(fmt.Sprintf("message %d", sent))
 	}
@@ -96,6 +100,11 @@ func TestSummaries(t *testing.T) {
 		// fewer than are there now: the rest is for the turn that comes next.
 		return y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val() < rounds+2*5
 	})
+	select {
+	case <-second.signal(0):
+	case <-ctx.Done():
+		t.Errorf("%s has not died with its task done", second.name)
+	}
 	written, folds, failed := 0, 0, 0
 	for _, q := range upstream.Requests() {
 		if _, ok := modeltest.Summary(q, fact); ok {
@@ -130,8 +139,9 @@ func TestSummaries(t *testing.T) {
 }
 
 // scheduler starts a process with the role.
-func (y *system) scheduler(name string) *process {
+func (y *system) scheduler(name string, env ...string) *process {
 	p := newProcess(y.t, y.dir, name, y.bin, "--config", y.config, "serve", "scheduler")
+	p.env = env
 	p.start()
 	y.extra = append(y.extra, p)
 	return p
