@@ -81,6 +81,10 @@ func KeyReseal() string { return "reseal:{all}:state" }
 // KeyResealLease is the lease of whichever process seals Redis anew.
 func KeyResealLease() string { return "reseal:{all}:lease" }
 
+// KeyProbe is written by whoever asks whether Redis takes writes: one that is out
+// of memory, or a replica, answers a PING all the same.
+func KeyProbe() string { return "probe:writes" }
+
 // LeaseHeld is the value of KeyLease while a conversation waits out a back-off.
 const LeaseHeld = "hold"
 

@@ -75,6 +75,11 @@ func (r *repairer) announce(ctx context.Context) {
 }
 
 func (r *repairer) look(ctx context.Context, queue string) {
+	// asynq names a queue once in a process' life: after Redis was emptied, nobody
+	// who looks at the queues would find it.
+	if err := r.rdb.SAdd(ctx, keyQueues, queue).Err(); err != nil && ctx.Err() == nil {
+		r.log.Warn().Err(err).Str("queue", queue).Msg("a queue could not be named")
+	}
 	ids, err := leaseAnew(ctx, r.rdb, queue, r.now().Add(r.lease))
 	if err != nil && ctx.Err() == nil {
 		r.log.Warn().Err(err).Str("queue", queue).Msg("running tasks could not be looked through")

@@ -211,3 +211,23 @@ func TestStrandedTaskIsRunAgain(t *testing.T) {
 		in(t, rdb, "a:1", asynq.TaskStateCompleted)
 	})
 }
+
+// After Redis was emptied, operators see the queues again, and what runs in them.
+func TestQueuesAreSeenAfterAnEmptiedRedis(t *testing.T) {
+	eachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		ctx := t.Context()
+		o := quick(rdb, handle(func(context.Context, []byte) error { return nil }))
+		o.Repair = 10 * time.Millisecond
+		start(t, o)
+		c := NewClient(ClientOptions{Redis: rdb})
+		must(t, c.Enqueue(ctx, job("a")))
+		in(t, rdb, "a:1", asynq.TaskStateCompleted)
+		must(t, rdb.FlushAll(ctx).Err())
+		must(t, c.Enqueue(ctx, job("b")))
+		in(t, rdb, "b:1", asynq.TaskStateCompleted)
+		eventually(t, "the queue is listed", func() bool {
+			names, err := asynq.NewInspectorFromRedisClient(rdb).Queues()
+			return err == nil && slices.Contains(names, contracts.QueueChores)
+		})
+	})
+}

@@ -188,14 +188,15 @@ func (s *Scheduler) Running() int {
 	return len(s.running)
 }
 
-// Ready is nil while the role takes tasks and its store answers.
+// Ready is nil while the role takes tasks and its store takes writes, without
+// which none begins.
 func (s *Scheduler) Ready(ctx context.Context) error {
 	if !s.live.Load() {
 		return &contracts.Error{Code: contracts.CodeStopping, Message: "takes no tasks", Retryable: true}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := s.o.Redis.Ping(ctx).Err(); err != nil {
+	if err := s.o.Redis.Set(ctx, contracts.KeyProbe(), "", time.Minute).Err(); err != nil {
 		return storeDown(err)
 	}
 	return nil

@@ -161,15 +161,15 @@ func (w *Workers) Run(ctx context.Context) error {
 	return errors.Join(err, <-tidied)
 }
 
-// Healthy is nil when the queue and the store answer.
+// Healthy is nil when the queue answers and the store takes writes.
 func (w *Workers) Healthy(ctx context.Context) error {
 	if !w.o.Conn.IsConnected() {
 		return &contracts.Error{Code: contracts.CodeQueueDown, Message: "not connected to NATS", Retryable: true}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := w.o.Redis.Ping(ctx).Err(); err != nil {
-		return &contracts.Error{Code: contracts.CodeStoreDown, Message: "Redis does not answer", Retryable: true, Err: err}
+	if err := w.o.Redis.Set(ctx, contracts.KeyProbe(), "", time.Minute).Err(); err != nil {
+		return &contracts.Error{Code: contracts.CodeStoreDown, Message: "Redis takes no writes", Retryable: true, Err: err}
 	}
 	return nil
 }

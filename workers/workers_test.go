@@ -227,3 +227,26 @@ func TestHealthy(t *testing.T) {
 		t.Errorf("without NATS: %v", err)
 	}
 }
+
+// A Redis that answers but takes no writes is none to fetch messages for: each
+// would only travel back and forth.
+func TestHealthyNeedsWrites(t *testing.T) {
+	r := workerstest.StartRedis(t)
+	p := newPlant(t)
+	p.rdb = r.Client(t)
+	w, err := New(p.options(model.Demo{}))
+	must(t, err)
+	for name, fault := range r.Faults(t) {
+		if !fault.Pings {
+			continue
+		}
+		fault.Begin(t)
+		must(t, p.rdb.Ping(t.Context()).Err())
+		var e *contracts.Error
+		if err := w.Healthy(t.Context()); !errors.As(err, &e) || e.Code != contracts.CodeStoreDown || !e.Retryable {
+			t.Errorf("%s: %v", name, err)
+		}
+		fault.End(t)
+		must(t, w.Healthy(t.Context()))
+	}
+}

@@ -14,6 +14,7 @@ import (
 // later each is answered than its predecessor's answer and its own run explain.
 // BusyDelay is a minute, so an answer that waited for a nak would stand out.
 func TestBurst(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const run = 20 * time.Millisecond
 	l := newLedger(t, run)
 	y := build(t, shape{workers: 3, model: l.model, settings: "queue: {busy_delay: 1m, lease: 1m, ack_wait: 2m, beat: 20s}\n"})
@@ -24,7 +25,7 @@ func TestBurst(t *testing.T) {
 	defer cancel()
 	const together = 4 // conversations at a time: the machine is to be busy, not full
 	err := each(together, func(lane int) error {
-		for burst := range size(15, 100) {
+		for burst := range size(6, 100) {
 			waits, err := oneBurst(ctx, c, fmt.Sprintf("burst-%d-%d", lane, burst), run)
 			if err != nil {
 				return err

@@ -35,6 +35,7 @@ func together(ctx context.Context, c *client, prefix string, n int) (cached int6
 // model; another caller's is another one, unless callers share; a purge makes
 // it one more.
 func TestCache(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprint("shared ", shared), func(t *testing.T) {
 			l := newLedger(t, 300*time.Millisecond)

@@ -117,6 +117,25 @@ func (c *client) answer(ctx context.Context, id string) (contracts.ChatReply, er
 	return contracts.ChatReply{}, fmt.Errorf("never answered, last: %s", last)
 }
 
+// get reads a document that is not a chat reply.
+func (c *client) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	res, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s %w", path, res.Status, err)
+	}
+	return json.Unmarshal(text, into)
+}
+
 // wait is how a client paces itself.
 func wait(ctx context.Context, d time.Duration) {
 	select {

@@ -121,6 +121,7 @@ func (c cell) run(args ...string) (string, error) {
 
 // The program needs nothing but itself, and for TLS the certificates.
 func TestImageNeedsNothingElse(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	defer secure.Close()
 	c := newCell(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))

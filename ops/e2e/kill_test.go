@@ -16,6 +16,15 @@ func size[T any](small, release T) T {
 	return small
 }
 
+// aside lets a test run beside others, unless its figures are what a release is
+// judged by.
+func aside(t *testing.T) {
+	t.Helper()
+	if !*full {
+		t.Parallel()
+	}
+}
+
 // Messages come faster than they are answered, so that every conversation has a
 // queue, and every kill meets many runs. With a kill of each worker every few
 // seconds a message may well be cut five times, which would make it a dead
@@ -29,6 +38,7 @@ const (
 // TestKill is the promise itself: with workers and ingress killed again and
 // again, every accepted message is answered once and in order.
 func TestKill(t *testing.T) {
+	aside(t)
 	l := newLedger(t, modelTime)
 	y := build(t, shape{workers: 3, model: l.model, settings: killSettings})
 	o := &load{conversations: size(40, 200), messages: size(10, 20), prefix: "kill", pace: behind}
@@ -58,6 +68,7 @@ func (y *system) killRoles(ctx context.Context, kills int) {
 // TestKillCluster does the same on a three-node NATS of which a node is killed
 // every few seconds.
 func TestKillCluster(t *testing.T) {
+	aside(t)
 	l := newLedger(t, modelTime)
 	y := build(t, shape{workers: 3, nats: 3, model: l.model, settings: killSettings})
 	o := &load{conversations: size(20, 200), messages: size(8, 20), prefix: "cluster", pace: behind}

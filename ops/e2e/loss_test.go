@@ -61,6 +61,7 @@ const lossConversations = 30
 
 // TestRedisEmptied empties Redis again and again while messages are under way.
 func TestRedisEmptied(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	l := newLedger(t, 20*time.Millisecond)
 	y := build(t, shape{workers: 3, model: l.model})
 	c, ctx := y.client(), timeLimit(t)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -27,6 +29,11 @@ var built struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// Most tests wait for processes to notice something: as many as there are
+	// processors would leave those idle.
+	if few := flag.Lookup("test.parallel"); !*full && few.Value.String() == few.DefValue {
+		_ = few.Value.Set(strconv.Itoa(runtime.GOMAXPROCS(0) + 1)) // a number
+	}
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir) // a temporary directory

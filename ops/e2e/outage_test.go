@@ -158,6 +158,7 @@ func TestRedisAway(t *testing.T) {
 // TestModelTrouble gives the model every bad day: what is accepted waits and is
 // answered when the model is well again, without a restart.
 func TestModelTrouble(t *testing.T) {
+	aside(t)
 	for name, bad := range map[string]modeltest.Behavior{
 		"hanging":      {Kind: modeltest.Silent},
 		"slow":         {Latency: 4 * time.Second},

@@ -15,6 +15,7 @@ import (
 // TestRollingRestart restarts every role with SIGTERM under load. Nothing that
 // was accepted may fail, and because nothing is killed, nothing may run twice.
 func TestRollingRestart(t *testing.T) {
+	aside(t)
 	l := newLedger(t, 20*time.Millisecond)
 	y := build(t, shape{workers: 2, model: l.model})
 	ctx, stop := context.WithCancel(context.Background())

@@ -34,6 +34,7 @@ func obeys(w contracts.AdminWorkers, n, slots int) bool {
 // while they work: 4, 32, 2. Each time what runs obeys, and nothing is lost,
 // doubled or out of order.
 func TestScaleUnderLoad(t *testing.T) {
+	aside(t)
 	l := newLedger(t, 40*time.Millisecond)
 	y := build(t, shape{workers: 2, model: l.model})
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,8 +18,9 @@ import (
 
 var fact = regexp.MustCompile(`FACT-\w+`)
 
-// TestSummaries lets a fact of the third turn fall out of the window, kills the
-// scheduler while a model writes the summary, and then looks whether each turn was
+// TestSummaries lets a fact of the third turn fall out of the window, kills one
+// scheduler while a model writes the summary and another when it is stored and the
+// queue does not know yet, and then looks whether each turn was
 // folded once, whether the last prompt knows the fact, and whether it stands
 // anywhere in the clear.
 func TestSummaries(t *testing.T) {
@@ -71,13 +73,21 @@ func TestSummaries(t *testing.T) {
 	}
 	first.kill()
 	upstream.Behave(func(modeltest.Request) modeltest.Behavior { return modeltest.Behavior{} })
-	y.scheduler("scheduler1")
+	// The next one dies with the summary stored and the task not yet done.
+	second := y.scheduler("scheduler1", "CRASH_POINT=task_ran", "CRASH_ONCE="+filepath.Join(t.TempDir(), "crashed"))
 	y.scheduler("scheduler2")
+	y.scheduler("scheduler3")
 	for sent < total {
 		say(fmt.Sprintf("message %d", sent))
 	}
 	store, conversation := y.sessions(t)
 	var sum contracts.Summary
+	defer func() {
+		if t.Failed() {
+			out := y.run("task", "list")
+			t.Logf("%d turns are summarized, %d left; tasks:\n%s\n%s\n%s", sum.Turns, y.rdb.LLen(context.Background(), contracts.KeySession(conversation)).Val(), out, y.extra[1].tail(), y.extra[2].tail())
+		}
+	}()
 	eventually(t, 60*time.Second, "the turns are summarized", func() bool {
 		b, err := y.rdb.Get(ctx, contracts.KeySummary(conversation)).Bytes()
 		if err != nil {
@@ -86,8 +96,25 @@ func TestSummaries(t *testing.T) {
 		if sum, err = store.OpenSummary(conversation, b); err != nil {
 			t.Fatal(err)
 		}
-		return y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val() < rounds+5
+		// Each worker waits 5 turns before it asks again, and may have asked for
+		// fewer than are there now: the rest is for the turn that comes next.
+		return y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val() < rounds+2*5
 	})
+	select {
+	case <-second.signal(0):
+	case <-ctx.Done():
+		t.Errorf("%s has not died with its task done", second.name)
+	}
+	written, folds, failed := 0, 0, 0
+	for _, q := range upstream.Requests() {
+		if _, ok := modeltest.Summary(q, fact); ok {
+			written++
+		}
+	}
+	for _, p := range y.extra {
+		folds, failed = folds+p.lines("turns summarized"), failed+p.lines("task failed")
+	}
+	t.Logf("%d turns: %d summaries written, %d stored, %d runs failed", sent, written, folds, failed)
 	say("what do you know?")
 	left := y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val()
 	if sum.Turns+int(left) != sent || !strings.Contains(sum.Text, said) {
@@ -112,8 +139,9 @@ func TestSummaries(t *testing.T) {
 }
 
 // scheduler starts a process with the role.
-func (y *system) scheduler(name string) *process {
+func (y *system) scheduler(name string, env ...string) *process {
 	p := newProcess(y.t, y.dir, name, y.bin, "--config", y.config, "serve", "scheduler")
+	p.env = env
 	p.start()
 	y.extra = append(y.extra, p)
 	return p

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"moltbot/contracts"
+	"moltbot/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -208,7 +209,21 @@ func TestRedisUp(t *testing.T) {
 		if got := testutil.ToFloat64(r.redisUp); got != want {
 			t.Errorf("up = %v, want %v", got, want)
 		}
+		if got := testutil.ToFloat64(r.writes); got != want {
+			t.Errorf("writable = %v, want %v", got, want)
+		}
 		m.Close()
+	}
+}
+
+// One that is out of memory answers, and takes no writes.
+func TestRedisTakesNoWrites(t *testing.T) {
+	rdb := workerstest.StartRedis(t).Client(t)
+	r := NewRoundTrips(prometheus.NewRegistry(), rdb)
+	must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	r.sample(t.Context())
+	if up, writes := testutil.ToFloat64(r.redisUp), testutil.ToFloat64(r.writes); up != 1 || writes != 0 {
+		t.Errorf("up = %v, writable = %v", up, writes)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
+
+	"moltbot/contracts"
 )
 
 // Times of the sampling.
@@ -21,6 +23,7 @@ const (
 type RoundTrips struct {
 	redis   redis.UniversalClient
 	redisUp prometheus.Gauge
+	writes  prometheus.Gauge
 	reg     prometheus.Registerer
 	nats    []natsConn
 	took    *prometheus.HistogramVec
@@ -38,6 +41,9 @@ func NewRoundTrips(reg prometheus.Registerer, rdb redis.UniversalClient) *RoundT
 		redis: rdb, reg: reg,
 		redisUp: with.NewGauge(prometheus.GaugeOpts{
 			Name: "moltbot_redis_up", Help: "1 while Redis answers; asked every five seconds.",
+		}),
+		writes: with.NewGauge(prometheus.GaugeOpts{
+			Name: "moltbot_redis_writable", Help: "1 while Redis takes writes; asked every five seconds.",
 		}),
 		took: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "moltbot_nats_round_trip_seconds", Help: "Round trip to the NATS server, sampled every five seconds.",
@@ -85,11 +91,15 @@ func (r *RoundTrips) sample(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	if err := r.redis.Ping(ctx).Err(); err != nil {
-		r.redisUp.Set(0)
-		return
+	r.redisUp.Set(well(r.redis.Ping(ctx).Err()))
+	r.writes.Set(well(r.redis.Set(ctx, contracts.KeyProbe(), "", time.Minute).Err()))
+}
+
+func well(err error) float64 {
+	if err != nil {
+		return 0
 	}
-	r.redisUp.Set(1)
+	return 1
 }
 
 // ping is what nats.Conn.RTT does, with a time limit of ours.

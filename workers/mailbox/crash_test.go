@@ -31,7 +31,10 @@ func dying(point string, deaths *atomic.Int32) func(*mailbox.Options) {
 func TestDeadWorkersCostNothing(t *testing.T) {
 	for _, point := range []string{"begun", "committed", "outbox stored", "replied"} {
 		t.Run(point, func(t *testing.T) {
-			workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) { crashAt(t, rdb, point) })
+			workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+				t.Parallel() // it waits more than it works
+				crashAt(t, rdb, point)
+			})
 		})
 	}
 }

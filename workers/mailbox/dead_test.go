@@ -84,6 +84,7 @@ func TestForeignSubject(t *testing.T) {
 // tried again, and not as an attempt.
 func TestDeadLettersNotAvailable(t *testing.T) {
 	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		t.Parallel() // it waits more than it works
 		s := newStage(t, rdb, workerstest.Queue{})
 		st, err := s.js.Stream(t.Context(), contracts.StreamDead)
 		must(t, err)

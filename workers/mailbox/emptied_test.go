@@ -103,6 +103,7 @@ func TestEmptiedBetweenCommitAndAck(t *testing.T) {
 // overtaken; what is answered twice is counted.
 func TestEmptiedUnderLoad(t *testing.T) {
 	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		t.Parallel() // it waits more than it works
 		s := newStage(t, rdb, workerstest.Queue{AckWait: 600 * time.Millisecond})
 		run := func(_ context.Context, task mailbox.Task) (mailbox.Outcome, error) {
 			work := time.NewTimer(2 * time.Millisecond)

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -213,7 +214,7 @@ const markTTL = 48 * time.Hour
 // known is the last sequence that any janitor has seen so far.
 func (j *Janitor) known(ctx context.Context) (string, error) {
 	last, err := j.o.Redis.HGet(ctx, j.markKey(), "last").Result()
-	if errors.Is(err, redis.Nil) {
+	if errors.Is(err, redis.Nil) || j.foreign(ctx, j.markKey(), err) {
 		return "0", nil
 	}
 	return last, storeError("read the stream's mark", err)
@@ -225,6 +226,15 @@ func (j *Janitor) remember(ctx context.Context, s *jetstream.StreamInfo, known s
 	n, err := j.mark.Run(ctx, j.o.Redis, []string{j.markKey()},
 		s.Created.UnixNano(), s.State.LastSeq, known, jitter(markTTL)).Int64()
 	return n, storeError("set the stream's mark", err)
+}
+
+// foreign takes away a value of another type, which would end all purges.
+func (j *Janitor) foreign(ctx context.Context, key string, err error) bool {
+	if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+		return false
+	}
+	j.o.Log.Error().Str("key", key).Msg("a value of a foreign type lay under a key of the stream and was taken away")
+	return j.o.Redis.Del(ctx, key).Err() == nil
 }
 
 func (j *Janitor) markKey() string { return contracts.KeyMark(j.o.Stream) }
@@ -239,6 +249,7 @@ func (j *Janitor) myTurn(ctx context.Context) bool {
 		ok, err := j.o.Redis.SetNX(ctx, key, j.o.Node, ttl).Result()
 		return err == nil && ok
 	case err != nil || holder != j.o.Node:
+		j.foreign(ctx, key, err)
 		return false
 	}
 	return j.o.Redis.PExpire(ctx, key, ttl).Err() == nil

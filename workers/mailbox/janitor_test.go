@@ -154,3 +154,25 @@ func TestJanitorPurgesNothingUnfinished(t *testing.T) {
 		t.Errorf("%d messages left", messages)
 	}
 }
+
+// Values of another type under the janitor's keys, which never expire: purges go on.
+func TestJanitorTakesForeignValuesAway(t *testing.T) {
+	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		s := newStage(t, rdb, workerstest.Queue{})
+		for _, key := range []string{contracts.KeyJanitor(contracts.StreamChat), contracts.KeyMark(contracts.StreamChat)} {
+			must(t, rdb.SAdd(t.Context(), key, "foreign").Err())
+		}
+		c := s.conversation("c")
+		s.worker(nil)
+		for n := 1; n <= 3; n++ {
+			s.publish(c, n)
+		}
+		s.finish()
+		j := s.janitor("one", 1)
+		workerstest.Eventually(t, "the stream is purged", func() bool {
+			must(t, j.Look(t.Context()))
+			_, messages := s.inStream()
+			return messages == 0
+		})
+	})
+}

@@ -31,6 +31,7 @@ func TestOrderWithoutAskingTheStream(t *testing.T) {
 		"all of it":                {2, 0.02},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits more than it works
 			s := newStage(t, workerstest.MiniRedis(t), workerstest.Queue{AckWait: 500 * time.Millisecond})
 			if c.lost > 0 {
 				s.lose = func() bool { return rand.Float64() < c.lost }

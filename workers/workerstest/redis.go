@@ -81,10 +81,15 @@ func StartRedis(t testing.TB) *Redis {
 // Start starts the child and waits until it answers.
 func (r *Redis) Start(t testing.TB) {
 	t.Helper()
-	r.cmd = exec.Command(r.bin, "--port", "0", "--unixsocket", r.socket(), "--dir", r.dir,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction")
-	Must(t, r.cmd.Start())
+	r.begin(t)
 	Eventually(t, "redis-server answers", r.answers)
+}
+
+func (r *Redis) begin(t testing.TB, more ...string) {
+	t.Helper()
+	r.cmd = exec.Command(r.bin, append([]string{"--port", "0", "--unixsocket", r.socket(), "--dir", r.dir,
+		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--maxmemory-policy", "noeviction"}, more...)...)
+	Must(t, r.cmd.Start())
 }
 
 // answers asks by hand: a client would log every attempt.
