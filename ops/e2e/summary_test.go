@@ -75,6 +75,14 @@ func TestSummaries(t *testing.T) {
 	upstream.Behave(func(modeltest.Request) modeltest.Behavior { return modeltest.Behavior{} })
 	// The next one dies with the summary stored and the task not yet done.
 	second := y.scheduler("scheduler1", "CRASH_POINT=task_ran", "CRASH_ONCE="+filepath.Join(t.TempDir(), "crashed"))
+	for range 12 { // more than any worker waits before it asks again
+		say(fmt.Sprintf("message %d", sent))
+	}
+	select {
+	case <-second.signal(0):
+	case <-ctx.Done():
+		t.Fatalf("%s has not died with its task done\n%s", second.name, second.tail())
+	}
 	y.scheduler("scheduler2")
 	y.scheduler("scheduler3")
 	for sent < total {
@@ -100,11 +108,6 @@ func TestSummaries(t *testing.T) {
 		// fewer than are there now: the rest is for the turn that comes next.
 		return y.rdb.LLen(ctx, contracts.KeySession(conversation)).Val() < rounds+2*5
 	})
-	select {
-	case <-second.signal(0):
-	case <-ctx.Done():
-		t.Errorf("%s has not died with its task done", second.name)
-	}
 	written, folds, failed := 0, 0, 0
 	for _, q := range upstream.Requests() {
 		if _, ok := modeltest.Summary(q, fact); ok {
