@@ -65,6 +65,7 @@ type Summarizer struct {
 	o       SummarizerOptions
 	results map[string]prometheus.Counter
 	turns   prometheus.Counter
+	alone   alone
 }
 
 // Results that are not a contracts.Folded.
@@ -118,6 +119,11 @@ func (s *Summarizer) Run(ctx context.Context, payload []byte) error {
 	if task.Conversation == "" || task.Upto == "" {
 		return s.failed(&contracts.Error{Code: contracts.CodeDead, Message: "the task names no turns"})
 	}
+	leave, err := s.alone.enter(ctx, task.Conversation)
+	if err != nil {
+		return s.failed(fmt.Errorf("wait for another task of the conversation: %w", err))
+	}
+	defer leave()
 	for range maxSteps {
 		folded, err := s.step(ctx, task)
 		if err != nil {
