@@ -46,6 +46,7 @@ func TestKeyCommandsWithoutProcess(t *testing.T) {
 	contains(t, fails(t, exitFailure, "key", "destroy", first, "--unchecked", "--data-dir", dir), "may still be needed", "70 days", "backups", "can be destroyed from 20")
 	contains(t, fails(t, exitFailure, "key", "destroy", second, "--unchecked", "--data-dir", dir), "promote another one first")
 	contains(t, fails(t, exitFailure, "key", "promote", "x", "--data-dir", dir), "moltbot key list")
+	contains(t, fails(t, exitFailure, "key", "promote", "1", "--data-dir", dir), "there is no key 1") // and nobody was asked
 	contains(t, fails(t, exitFailure, "key", "reseal", "--data-dir", dir), "no process seems to run")
 	_, keys = listed(t, "--data-dir", dir)
 	if fmt.Sprint(keys["primary"]) != second || fmt.Sprint(keys["retired"]) != first {

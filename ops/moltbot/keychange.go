@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,22 @@ func (k keyFlags) say(out *console, c keyChanged, text string, args ...any) erro
 	return nil
 }
 
+// of opens the keys for what is to be done with one of them. That there is no such
+// key is said before any process is asked.
+func (k keyFlags) of(ctx context.Context, c *cli, key string) (id uint32, conf config.Config, r *keyring.Rotation, err error) {
+	if id, err = keyID(key); err != nil {
+		return id, conf, r, err
+	}
+	if conf, r, err = k.rotation(c); err != nil {
+		return id, conf, r, err
+	}
+	all, err := r.List(ctx)
+	if err == nil && !slices.ContainsFunc(all, func(k keyring.Key) bool { return k.ID == id }) {
+		err = fmt.Errorf("there is no key %d; see: moltbot key list", id)
+	}
+	return id, conf, r, err
+}
+
 type keyAddCmd struct{ keyFlags }
 
 // Run adds a key.
@@ -57,11 +74,7 @@ type keyPromoteCmd struct {
 
 // Run refuses while a process would not be able to open what the others seal.
 func (k *keyPromoteCmd) Run(ctx context.Context, c *cli, out *console) error {
-	id, err := keyID(k.Key)
-	if err != nil {
-		return err
-	}
-	conf, r, err := k.rotation(c)
+	id, conf, r, err := k.of(ctx, c, k.Key)
 	if err != nil {
 		return err
 	}
@@ -89,11 +102,7 @@ type keyRetireCmd struct {
 
 // Run refuses while a process seals with the key: its last use would be later.
 func (k *keyRetireCmd) Run(ctx context.Context, c *cli, out *console) error {
-	id, err := keyID(k.Key)
-	if err != nil {
-		return err
-	}
-	conf, r, err := k.rotation(c)
+	id, conf, r, err := k.of(ctx, c, k.Key)
 	if err != nil {
 		return err
 	}
@@ -128,11 +137,7 @@ type keyDestroyCmd struct {
 
 // Run refuses while something may need the key. The date has no exception.
 func (k *keyDestroyCmd) Run(ctx context.Context, c *cli, out *console) error {
-	id, err := keyID(k.Key)
-	if err != nil {
-		return err
-	}
-	conf, r, err := k.rotation(c)
+	id, conf, r, err := k.of(ctx, c, k.Key)
 	if err != nil {
 		return err
 	}
