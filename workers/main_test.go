@@ -76,7 +76,10 @@ func (p *plant) inbox(node string) (subject string, replies chan contracts.Reply
 	subject = contracts.SubjectReply(node)
 	_, err := p.nc.Subscribe(subject, func(m *nats.Msg) {
 		if r, err := contracts.DecodeReply(m.Data); err == nil {
-			replies <- r
+			select {
+			case replies <- r:
+			case <-p.t.Context().Done(): // nobody reads any more: drafts of a run that streams are many
+			}
 		}
 		_ = m.Respond([]byte(contracts.ReplyTaken))
 	})
