@@ -9,9 +9,9 @@ type ChatRequest struct {
 	SessionID   string `json:"session_id,omitempty"` // 1 to 64 of A-Z a-z 0-9 _ -
 	Model       string `json:"model,omitempty"`
 	Stream      bool   `json:"stream,omitempty"`
-	Timeout     *int   `json:"timeout,omitempty"` // seconds the client waits; 0: answer 202 at once
-	CallbackURL string `json:"callback_url,omitempty"`
-	Cache       *bool  `json:"cache,omitempty"` // false: no answer that was made for another message
+	Timeout     *int   `json:"timeout,omitempty"`      // seconds the client waits; 0: answer 202 at once
+	CallbackURL string `json:"callback_url,omitempty"` // https; the answer is sent there, and the request gets 202
+	Cache       *bool  `json:"cache,omitempty"`        // false: no answer that was made for another message
 }
 
 // Statuses of a ChatReply.
@@ -35,6 +35,7 @@ type ChatReply struct {
 	Cached       bool       `json:"cached,omitempty"` // it was made for an earlier, identical request
 	AnsweredAt   *time.Time `json:"answered_at,omitempty"`
 	Location     string     `json:"location,omitempty"` // in events, which have no headers
+	Delivery     *Delivery  `json:"delivery,omitempty"` // to callback_url; nil: there is none
 }
 
 // StreamDelta is the data of a "delta" event: the next piece of the answer.

@@ -9,10 +9,10 @@ import "fmt"
 // Version is the version of every envelope and record that this build writes.
 // A build reads Version and Version-1; anything else is dead-lettered as
 // unsupported and can be replayed after an upgrade.
-const Version = 4
+const Version = 5
 
 // OldestVersion is the oldest envelope and record version this build reads.
-const OldestVersion = 3
+const OldestVersion = 4
 
 func supported(v int) bool { return v >= OldestVersion && v <= Version }
 

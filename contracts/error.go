@@ -38,6 +38,10 @@ const (
 	CodeDead             Code = "dead_lettered"         // 500: given up on; an operator can replay it
 	CodeConflict         Code = "conflict"              // 409: it was changed since it was looked at
 	CodeStopped          Code = "stopped"               // 409: the user stopped it before it was answered
+	CodeStale            Code = "too_old"               // 410: it waited longer than an answer makes sense
+	CodeUndelivered      Code = "undelivered"           // 502: the platform or callback URL refused the answer for good
+	CodeUncertain        Code = "delivery_uncertain"    // 502: the answer may have arrived, and sending it again may show it twice
+	CodeChannelDown      Code = "channel_unavailable"   // 503: the platform or callback URL does not answer
 )
 
 var status = map[Code]int{
@@ -53,7 +57,8 @@ var status = map[Code]int{
 	CodeQueueFull: http.StatusServiceUnavailable, CodeQueueDown: http.StatusServiceUnavailable,
 	CodeStoreDown: http.StatusServiceUnavailable, CodeStopping: http.StatusServiceUnavailable,
 	CodeModelTimeout: http.StatusGatewayTimeout, CodeDead: http.StatusInternalServerError,
-	CodeStopped: http.StatusConflict, CodeConflict: http.StatusConflict,
+	CodeStopped: http.StatusConflict, CodeConflict: http.StatusConflict, CodeStale: http.StatusGone,
+	CodeUndelivered: http.StatusBadGateway, CodeUncertain: http.StatusBadGateway, CodeChannelDown: http.StatusServiceUnavailable,
 }
 
 // Codes lists every code, in no particular order.
@@ -71,6 +76,12 @@ func (c Code) Status() int {
 		return s
 	}
 	return http.StatusInternalServerError
+}
+
+// Buried reports whether a message that ends with the code becomes a dead letter:
+// an operator can look at it and replay it.
+func (c Code) Buried() bool {
+	return c == CodeDead || c == CodeStale || c == CodeUndelivered || c == CodeUncertain
 }
 
 // Error is a failure with two texts: Message is for the client and never holds

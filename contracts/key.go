@@ -32,13 +32,45 @@ func KeyIdempotency(digest string) string { return "idem:" + token(digest) }
 // KeyLimit is a caller's rate limit, by the keyed digest of who it is.
 func KeyLimit(digest string) string { return "limit:" + tag(digest) }
 
-// BoxKeys are the keys by which one mailbox orders one conversation.
-type BoxKeys struct{ Lease, Box, Context, Out, Summary string }
+// BoxKeys are the keys by which one mailbox orders one conversation. What a
+// message has of its own is named by Done and Result with its id behind them.
+type BoxKeys struct{ Lease, Box, Context, Out, Summary, Done, Result string }
 
 // ChatKeys are the keys of the mailbox over StreamChat.
 func ChatKeys(conversation string) BoxKeys {
 	t := tag(conversation)
-	return BoxKeys{Lease: "lease:" + t, Box: "box:" + t, Context: "session:" + t, Out: "out:" + t, Summary: "summary:" + t}
+	return BoxKeys{
+		Lease: "lease:" + t, Box: "box:" + t, Context: "session:" + t, Out: "out:" + t, Summary: "summary:" + t,
+		Done: "done:" + t + ":", Result: "result:" + t + ":",
+	}
+}
+
+// SendKeys are the keys of the mailbox over StreamSend. It keeps no context and
+// fills no outbox; their names are there because a script names all its keys.
+func SendKeys(conversation string) BoxKeys {
+	t := tag(conversation)
+	return BoxKeys{
+		Lease: "send-lease:" + t, Box: "send-box:" + t, Context: "send-session:" + t, Out: "send-out:" + t, Summary: "send-summary:" + t,
+		Done: "send-done:" + t + ":", Result: "send-result:" + t + ":",
+	}
+}
+
+// KeyDelivery is the hash of what became of each part of a reply on its way out.
+// A replayed reply goes by the record of the first.
+func KeyDelivery(conversation, id string) string { return "delivery:" + tag(conversation) + ":" + id }
+
+// KeyPace is the time at which a channel may be called next, by the keyed digest
+// of what the platform's limit counts: an application, a chat.
+func KeyPace(digest string) string { return "pace:" + tag(digest) }
+
+// KeyOwner is the lease of the process that has an application's long connection.
+func KeyOwner(channel Channel, app string) string {
+	return "owner:" + token(string(channel)) + ":" + tag(app)
+}
+
+// KeyBot is what an application's bot is called by its platform, as learned last.
+func KeyBot(channel Channel, app string) string {
+	return "bot:" + token(string(channel)) + ":" + tag(app)
 }
 
 // KeyAbout is the sealed record of whose session a conversation is.

@@ -9,12 +9,6 @@ import (
 	"time"
 )
 
-// Channel is where a message came from and where its reply goes.
-type Channel string
-
-// ChannelAPI is POST /api/chat.
-const ChannelAPI Channel = "api"
-
 // Message is one message of a conversation on its way to the workers. What is
 // personal or content travels sealed; the rest of the envelope is in the clear
 // so that a message can be routed, counted and dead-lettered without a key.
@@ -39,6 +33,15 @@ type Message struct {
 	Flags  Flags
 	// Allow says which models the caller may use; empty: any.
 	Allow ModelNames
+	// Say is the answer where no model is to be asked for one, such as to a kind of
+	// message that nobody can read; the message then becomes no turn. Empty: ask.
+	Say string
+	// Images go with Text: where they are, not what they show.
+	Images []Image
+	// Origin is where a message of an IM channel came from; nil: of another channel.
+	Origin *Origin
+	// Callback is the URL that the answer is to be sent to; empty: none.
+	Callback string
 }
 
 // Flags are what a client wants of the answer.
@@ -75,7 +78,7 @@ func EncodeMessage(m Message, sealer Sealer) ([]byte, error) {
 	w := newFields(32 + len(m.Caller) + len(m.SessionID) + len(m.Text) + len(m.Model) + len(m.Route) + len(m.Prompt) + len(m.Params))
 	w.text(m.Caller, m.SessionID, m.Text, m.Model, m.Route, m.Prompt, m.Params)
 	w.number(int(m.Flags))
-	w.text(strings.Join(m.Allow, " "))
+	w.text(strings.Join(m.Allow, " "), m.Say, encodeImages(m.Images), encodeOrigin(m.Origin), m.Callback)
 	sealed, err := sealer.Seal(w.b, KindMessage, m.Conversation, m.ID)
 	if err != nil {
 		return nil, fmt.Errorf("seal message: %w", err)
@@ -187,8 +190,17 @@ func (l Letter) Open(sealer Sealer) (Message, error) {
 		r.fail()
 	}
 	m.Flags = Flags(flags)
-	if r.version > 3 {
-		m.Allow = strings.Fields(r.text())
+	m.Allow = strings.Fields(r.text())
+	if r.version > 4 {
+		m.Say = r.text()
+		images, origin := r.text(), r.text()
+		m.Callback = r.text()
+		if m.Images, err = decodeImages(images); err != nil {
+			return Message{}, fmt.Errorf("decode message body: %w", err)
+		}
+		if m.Origin, err = decodeOrigin(origin); err != nil {
+			return Message{}, fmt.Errorf("decode message body: %w", err)
+		}
 	}
 	if err := r.end(); err != nil {
 		return Message{}, fmt.Errorf("decode message body: %w", err)

@@ -12,7 +12,7 @@ import (
 // Pool names a pool of slots that can be resized while it runs. The set is closed.
 type Pool string
 
-// The pools. No process runs PoolDeliver yet.
+// The pools.
 const (
 	PoolChat    Pool = "chat"    // messages on their way through the model
 	PoolDeliver Pool = "deliver" // replies on their way to IM platforms and callback URLs

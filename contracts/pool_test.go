@@ -30,7 +30,7 @@ func TestDecodePoolSlotsIsStrict(t *testing.T) {
 	if _, err := DecodePoolSlots([]byte(`{"v":9,"slots":4}`)); !errors.Is(err, ErrVersion) {
 		t.Error(err)
 	}
-	for text, want := range map[string]int{`{"v":3,"slots":0}`: 0, `{"v":3,"slots":100000}`: MaxSlots} {
+	for text, want := range map[string]int{`{"v":4,"slots":0}`: 0, `{"v":4,"slots":100000}`: MaxSlots} {
 		if s, err := DecodePoolSlots([]byte(text)); err != nil || s.Slots != want {
 			t.Errorf("%s gives %+v, %v", text, s, err)
 		}

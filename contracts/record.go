@@ -23,6 +23,8 @@ type Turn struct {
 	// Tokens of both texts by the model's tokenizer, counted once at write.
 	Tokens int
 	At     time.Time
+	// Images go with User: where they are, not what they show.
+	Images []Image
 	// Stopped says that the user stopped the answer; Assistant is what of it was
 	// made by then, and may be empty.
 	Stopped bool
@@ -67,6 +69,7 @@ func EncodeTurn(t Turn) []byte {
 	w.number(t.Tokens)
 	w.time(t.At)
 	w.number(bit(t.Stopped))
+	w.text(encodeImages(t.Images))
 	return w.b
 }
 
@@ -77,8 +80,11 @@ func DecodeTurn(b []byte) (t Turn, err error) {
 	}
 	r := readFields(b)
 	t = Turn{Version: Version, ID: r.text(), User: r.text(), Assistant: r.text(), Tokens: r.number(), At: r.time()}
-	if r.version > 3 {
-		t.Stopped = r.bit()
+	t.Stopped = r.bit()
+	if r.version > 4 {
+		if t.Images, err = decodeImages(r.text()); err != nil {
+			return Turn{}, fmt.Errorf("decode turn: %w", err)
+		}
 	}
 	if err := r.end(); err != nil {
 		return Turn{}, fmt.Errorf("decode turn: %w", err)

@@ -19,7 +19,7 @@ const (
 	KindDelta   Kind = "delta"   // a piece of an answer on its way to a client that reads along
 	KindCache   Kind = "cache"   // an answer kept for identical requests
 	KindName    Kind = "name"    // whose usage a record counts
-	KindSend    Kind = "send"    // the body of an outgoing message on SEND
+	KindSend    Kind = "send"    // the Answer in an outgoing message on SEND
 	KindDead    Kind = "dead"    // a dead letter's reason and body
 )
 

@@ -8,6 +8,7 @@ const (
 	StreamSend   = "SEND"    // replies on their way to IM platforms and callback URLs
 	StreamDead   = "DEAD"    // dead letters
 	ConsumerChat = "workers" // the one consumer of StreamChat
+	ConsumerSend = "deliver" // the one consumer of StreamSend
 )
 
 const (

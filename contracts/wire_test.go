@@ -52,6 +52,7 @@ func aMessage() Message {
 		ID: anID, Conversation: aConversation, Channel: ChannelAPI, RequestID: "REQ", ReplyTo: SubjectReply("n1"),
 		Accepted: noon, Caller: "api:admin", SessionID: "s-1", Text: "héllo <b>\u2028\n", Model: "gpt-5",
 		Route: "/zh/support", Prompt: `[{"role":"user","text":"hi"}]`, Params: `{"seed":1}`, Flags: FlagStream | FlagFresh, Allow: ModelNames{"fast", "gpt-*"},
+		Say: "no", Images: []Image{anImage}, Origin: anOrigin, Callback: "https://hooks.example.com/a",
 	}
 }
 
@@ -100,6 +101,7 @@ var wire = []struct {
 	{"cached_answer", aCached, func() ([]byte, error) { return EncodeCachedAnswer(aCached), nil }, func(b []byte) (any, error) { return DecodeCachedAnswer(b) }},
 	{"model_table", aTable, func() ([]byte, error) { return EncodeModelTable(aTable) }, func(b []byte) (any, error) { return DecodeModelTable(b) }},
 	{"outgoing", anOutgoing, func() ([]byte, error) { return EncodeOutgoing(anOutgoing) }, func(b []byte) (any, error) { return DecodeOutgoing(b) }},
+	{"answer", anAnswer, func() ([]byte, error) { return EncodeAnswer(anAnswer), nil }, func(b []byte) (any, error) { return DecodeAnswer(b) }},
 	{"pool_slots", PoolSlots{Version: Version, Slots: 64}, func() ([]byte, error) { return EncodePoolSlots(PoolSlots{Slots: 64}) }, func(b []byte) (any, error) { return DecodePoolSlots(b) }},
 	{"worker_status", aWorker, func() ([]byte, error) { return EncodeWorkerStatus(aWorker) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
 	{"worker_models", aModelsWorker(), func() ([]byte, error) { return EncodeWorkerStatus(aModelsWorker()) }, func(b []byte) (any, error) { return DecodeWorkerStatus(b) }},
@@ -127,7 +129,7 @@ var wire = []struct {
 }
 
 var (
-	aTurn    = Turn{Version: Version, ID: anID, User: "hi", Assistant: "hello", Tokens: 5, At: noon, Stopped: true}
+	aTurn    = Turn{Version: Version, ID: anID, User: "hi", Assistant: "hello", Tokens: 5, At: noon, Stopped: true, Images: []Image{anImage}}
 	aSummary = Summary{Version: Version, Upto: anID, Text: "they said hi", Turns: 5, Tokens: 4, Model: "m", At: noon}
 	anAbout  = About{Version: Version, Caller: "api:admin", SessionID: "s-1", Channel: ChannelAPI, Began: noon}
 	aTask    = Summarize{Version: Version, Conversation: aConversation, Upto: anID}
@@ -146,6 +148,12 @@ var (
 			"slow": {Provider: "claude", Model: "claude-4", AnyModel: true},
 		},
 	}
+	anImage  = Image{Channel: ChannelFeishu, App: DefaultApp, MessageID: "om_1", Key: "img_1"}
+	anOrigin = &Origin{
+		App: DefaultApp, MessageID: "msg1==", At: noon, Chat: "cid1==", Direct: true, Thread: "t", Sender: "manager1", Tenant: "ding1",
+		Webhook: "https://oapi.dingtalk.com/robot/sendBySession?session=1", WebhookUntil: noon.Add(90 * time.Minute),
+	}
+	anAnswer   = Answer{Version: Version, ID: anID, Caller: "dingtalk:manager1", RequestID: "REQ", Accepted: noon, Text: "**hi**", Origin: anOrigin, Result: aResult()}
 	anOutgoing = Outgoing{Version: Version, ID: anID, Conversation: aConversation, Channel: "feishu", Data: []byte{1, 2}}
 	aWorker    = WorkerStatus{
 		Version: Version, Node: "n1", Host: "h", PID: 7, Build: "v0", Started: noon,
@@ -206,18 +214,18 @@ func TestGolden(t *testing.T) {
 
 // A build reads what it knows, and says of anything else that it is another version's.
 func TestVersions(t *testing.T) {
-	version := regexp.MustCompile(`"v":4,|(^|^final |^delta )4 |^\x04`)
+	version := regexp.MustCompile(`"v":5,|(^|^final |^delta )5 |^\x05`)
 	for _, w := range wire {
 		if w.decode == nil {
 			continue
 		}
 		b := golden(t, w.name)
-		for _, v := range []byte{0, 1, 5, 9, 4} {
+		for _, v := range []byte{0, 1, 6, 9, 5} {
 			as := version.ReplaceAllFunc(b, func(m []byte) []byte {
 				if m[0] == Version {
 					return []byte{v}
 				}
-				return bytes.Replace(m, []byte("4"), []byte{'0' + v}, 1)
+				return bytes.Replace(m, []byte("5"), []byte{'0' + v}, 1)
 			})
 			_, err := w.decode(as)
 			if (v == Version) != (err == nil) || (v != Version) != errors.Is(err, ErrVersion) {
@@ -239,7 +247,7 @@ func TestVersionBefore(t *testing.T) {
 		if w.decode == nil {
 			continue
 		}
-		old, err := os.ReadFile(filepath.Join("testdata", "v3", w.name+".golden"))
+		old, err := os.ReadFile(filepath.Join("testdata", "v4", w.name+".golden"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // there was none
 		}
@@ -255,7 +263,7 @@ func TestVersionBefore(t *testing.T) {
 		}
 		want := reflect.New(reflect.TypeOf(w.value)).Elem()
 		want.Set(reflect.ValueOf(w.value))
-		for _, field := range []string{"Allow", "Stopped"} {
+		for _, field := range []string{"Say", "Images", "Origin", "Callback"} {
 			if v := want.FieldByName(field); v.IsValid() {
 				v.SetZero() // they came with this version
 			}

@@ -28,6 +28,10 @@ type Config struct {
 	HTTP      HTTP      `koanf:"http"`
 	Model     Models    `koanf:"model"`
 	Cache     Cache     `koanf:"cache"`
+	DingTalk  DingTalks `koanf:"dingtalk"`
+	Feishu    Feishus   `koanf:"feishu"`
+	Deliver   Deliver   `koanf:"deliver"`
+	Callback  Callback  `koanf:"callback"`
 	Log       Log       `koanf:"log"`
 	Metrics   Metrics   `koanf:"metrics"`
 	Trace     Trace     `koanf:"trace"`
@@ -212,11 +216,14 @@ func Default() Config {
 			MaxBody: 65_536, MaxOpenAIBody: maxOpenAIBody, MaxChars: 2048, Filter: FilterNormal, HeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 			MaxHeader: 16_384, RateLimit: "10/20", MaxWaiting: 20_000,
 		},
-		Model:   Models{Model: DefaultModel()},
-		Cache:   Cache{Enabled: true, TTL: 5 * time.Minute, Memory: 32 << 20},
-		Log:     Log{Level: "info", Format: "auto"},
-		Metrics: Metrics{Listen: "127.0.0.1:18790"},
-		Trace:   Trace{Sample: 1},
+		Model:    Models{Model: DefaultModel()},
+		DingTalk: DingTalks{DingTalk: DefaultDingTalk()}, Feishu: Feishus{Feishu: DefaultFeishu()},
+		Deliver:  Deliver{Slots: 32, MaxAttempts: 20, RetryFor: 2 * time.Hour},
+		Callback: Callback{RetryFor: 24 * time.Hour, Timeout: 30 * time.Second},
+		Cache:    Cache{Enabled: true, TTL: 5 * time.Minute, Memory: 32 << 20},
+		Log:      Log{Level: "info", Format: "auto"},
+		Metrics:  Metrics{Listen: "127.0.0.1:18790"},
+		Trace:    Trace{Sample: 1},
 	}
 }
 

@@ -43,6 +43,7 @@ func (c Config) mistakes() []finding {
 	f.queue(c.Queue, c.Workers)
 	f.scheduler(c.Scheduler)
 	f.limits(c)
+	f.channels(c)
 	f.systems(c.Session.Systems)
 	f = append(f, c.Model.checks("model.")...)
 	return f

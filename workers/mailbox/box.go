@@ -118,7 +118,7 @@ var errAnswer = errors.New("unexpected answer of a Redis script")
 func (b *box) begin(ctx context.Context, w wakeup) (begun, error) {
 	k := b.keys(w.conversation)
 	v, err := b.run(ctx, b.scripts.begin, place{w.conversation, w.id},
-		[]string{k.Lease, k.Box, k.Context, k.Out, contracts.KeyDone(w.conversation, w.id), k.Summary},
+		[]string{k.Lease, k.Box, k.Context, k.Out, k.Done + w.id, k.Summary},
 		w.token, ms(b.o.Lease), w.seq, w.created, w.id, b.o.Window, jitter(b.o.BoxTTL), w.version, b.o.KeepBytes).Slice()
 	if err != nil {
 		return begun{}, storeError("begin", err)
@@ -160,7 +160,7 @@ type claimed struct {
 func (b *box) claim(ctx context.Context, h *holding, id, undo string) (claimed, error) {
 	k := b.keys(h.conversation)
 	v, err := b.run(ctx, b.scripts.claim, place{h.conversation, id},
-		[]string{k.Lease, k.Box, contracts.KeyDone(h.conversation, id), k.Context, k.Summary},
+		[]string{k.Lease, k.Box, k.Done + id, k.Context, k.Summary},
 		h.token, h.fence, id, undo, b.o.Window, h.known.version, b.o.KeepBytes).Slice()
 	if err != nil {
 		return claimed{}, storeError("claim", err)
@@ -199,7 +199,7 @@ func (b *box) commit(ctx context.Context, h *holding, t Task, o Outcome, stopped
 	v, err := b.run(ctx, b.scripts.commit, place{h.conversation, t.ID},
 		[]string{
 			k.Lease, k.Box, k.Context, k.Out,
-			contracts.KeyDone(h.conversation, t.ID), contracts.KeyResult(h.conversation, t.ID), k.Summary,
+			k.Done + t.ID, k.Result + t.ID, k.Summary,
 		},
 		h.token, h.fence, t.Sequence, t.ID, t.Epoch, flag(stopped), o.Turn, o.Result, o.Out, b.o.KeepTurns,
 		jitter(b.o.ContextTTL), jitter(b.o.BoxTTL), jitter(b.o.DoneTTL), jitter(b.o.ResultTTL), b.o.firstSeq(), h.created,
@@ -272,7 +272,7 @@ func (b *box) clear(ctx context.Context, h *holding, entries [][]byte) error {
 }
 
 func (b *box) result(ctx context.Context, conversation, id string) ([]byte, error) {
-	v, err := b.rdb.Get(ctx, contracts.KeyResult(conversation, id)).Bytes()
+	v, err := b.rdb.Get(ctx, b.keys(conversation).Result+id).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}

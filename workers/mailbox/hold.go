@@ -124,7 +124,7 @@ func (m *Mailbox) runHead(run, work context.Context, h *holding, msg message) (n
 			handled, err := m.retryLater(work, h, t, failed, err)
 			return false, handled, err
 		}
-		if final.Code == contracts.CodeDead {
+		if final.Code.Buried() {
 			if err := m.bury(work, h, t, final); err != nil {
 				handled, err := m.giveUp(h, t.ID, err)
 				return false, handled, err

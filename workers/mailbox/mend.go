@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-
-	"moltbot/contracts"
 )
 
 // place is the message that a script is run for.
@@ -22,7 +20,7 @@ func (b *box) run(ctx context.Context, s *redis.Script, p place, keys []string, 
 	}
 	k := b.keys(p.conversation)
 	dropped, err := b.scripts.mend.Run(ctx, b.rdb,
-		[]string{k.Lease, k.Box, k.Context, k.Out, k.Summary, contracts.KeyDone(p.conversation, p.id)}).StringSlice()
+		[]string{k.Lease, k.Box, k.Context, k.Out, k.Summary, k.Done + p.id}).StringSlice()
 	if err != nil {
 		return cmd
 	}

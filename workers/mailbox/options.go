@@ -53,6 +53,9 @@ type Options struct {
 	RetryBase   time.Duration // first back-off; default 1s
 	RetryMax    time.Duration // longest back-off; default 1m
 	RetryFor    time.Duration // total time of retries; default 30m
+	// Backoff is the wait before the next run of a message that has failed so often;
+	// nil: RetryBase doubled up to RetryMax, with jitter, and what the error asks for.
+	Backoff func(failures int, cause error) time.Duration
 	MaxKept     int           // finished messages of a conversation left in the stream; default 16
 
 	ContextTTL time.Duration // default 30m

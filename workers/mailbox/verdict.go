@@ -56,6 +56,9 @@ func (m *Mailbox) retryLater(work context.Context, h *holding, t Task, f failure
 	f.count++
 	m.count(EventRetry)
 	wait := m.backoff(f.count, cause)
+	if m.o.Backoff != nil {
+		wait = m.o.Backoff(f.count, cause)
+	}
 	withTrace(m.o.Log.Warn(), t).Err(cause).Str("message_id", t.ID).Int("attempt", t.Attempt).Int("failures", f.count).
 		Dur("retry_in", wait).Msg("message not answered, trying again")
 	if err := m.box.hold(work, h, t.ID, wait, !charged(cause), f); err != nil {

@@ -1,0 +1,53 @@
+// Package im says what an IM message is, whichever platform it came from, and
+// what a platform's callback asks for. It decides nothing and stores nothing.
+package im
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"moltbot/contracts"
+)
+
+// Incoming is what a user wrote in an IM chat.
+type Incoming struct {
+	contracts.Origin
+	SenderName string
+	// Text is what the user wrote; mentions in it are names, and that of the bot is
+	// cut off at its beginning.
+	Text   string
+	Images []contracts.Image
+	// Unread is the kind of a message that cannot be read, such as "file", which is
+	// answered politely; empty: it can.
+	Unread    string
+	Mentioned bool // the bot is mentioned by name
+	AtAll     bool // everybody is
+	FromBot   bool // by this bot or another one: never answered
+}
+
+// Event is what a callback asks for.
+type Event struct {
+	// Kind is a word for metrics and logs: message, challenge, card, or the
+	// platform's own name of an event that is not for us, cut to 64 characters.
+	Kind string
+	// Messages are stored before the callback is answered.
+	Messages []Incoming
+	// Body is the answer's body, JSON. Empty: there is none.
+	Body []byte
+}
+
+// Webhook reads the callbacks of one application.
+type Webhook interface {
+	// Check looks at the header before the body is read.
+	Check(h http.Header, now time.Time) error
+	// Read verifies, decrypts and parses, in this order.
+	Read(h http.Header, body []byte, now time.Time) (Event, error)
+}
+
+// Errors of a Webhook. They say no more than this, whatever was wrong.
+var (
+	ErrSignature = errors.New("the callback is not signed by the platform") // 401
+	ErrForeign   = errors.New("the callback is for another application")    // 403
+	ErrMalformed = errors.New("the callback has not the platform's form")   // 400
+)
