@@ -84,6 +84,8 @@ type Options struct {
 	Models Models
 	// Admin serves the admin API; nil: there is none.
 	Admin *Admin
+	// Apps are the applications of IM platforms.
+	Apps []ChannelApp
 	// Docs serves /openapi.json and /docs; nil: they are not there.
 	Docs http.Handler
 	// Abandoner finishes what no client can read any more; nil: it is answered.

@@ -3,6 +3,7 @@
 package im
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -43,6 +44,19 @@ type Webhook interface {
 	Check(h http.Header, now time.Time) error
 	// Read verifies, decrypts and parses, in this order.
 	Read(h http.Header, body []byte, now time.Time) (Event, error)
+}
+
+// Take stores the messages of an event that an application got. Nothing is
+// acknowledged to the platform before it gave nil.
+type Take func(ctx context.Context, e Event) error
+
+// Connection is the long connection of one application.
+type Connection interface {
+	// Run connects, receives and reconnects until ctx ends. It returns early only
+	// with an error that no new try can mend.
+	Run(ctx context.Context, take Take) error
+	// State is a word for /readyz and metrics: connected, or why not.
+	State() string
 }
 
 // Errors of a Webhook. They say no more than this, whatever was wrong.

@@ -55,8 +55,10 @@ func TestRateOverTwoIngresses(t *testing.T) {
 	took := time.Since(began).Seconds()
 	right := burst + rate*took
 	t.Logf("%.2f s: %d accepted (%d and %d), %d refused, %.0f are right", took, accepted.Load(), each[0].Load(), each[1].Load(), refused.Load(), right)
-	if got := float64(accepted.Load()); got < 0.98*right-1 || got > 1.02*right+1 {
-		t.Errorf("%.0f accepted in %.2f s, want %.0f within 2 %%", got, took, right)
+	// The upper bound is the promise. Below it, a machine that is busy with other
+	// things stands still for longer than the burst makes up for.
+	if got := float64(accepted.Load()); got < 0.85*right-1 || got > 1.02*right+1 {
+		t.Errorf("%.0f accepted in %.2f s, want %.0f, at most 2 %% more and 15 %% less", got, took, right)
 	}
 	if refused.Load() < accepted.Load() {
 		t.Errorf("only %d refused: that was no hammering", refused.Load())

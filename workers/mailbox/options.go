@@ -56,7 +56,7 @@ type Options struct {
 	// Backoff is the wait before the next run of a message that has failed so often;
 	// nil: RetryBase doubled up to RetryMax, with jitter, and what the error asks for.
 	Backoff func(failures int, cause error) time.Duration
-	MaxKept     int           // finished messages of a conversation left in the stream; default 16
+	MaxKept int // finished messages of a conversation left in the stream; default 16
 
 	ContextTTL time.Duration // default 30m
 	MaxAge     time.Duration // of a context, from its first entry; default: any
