@@ -86,6 +86,12 @@ type Options struct {
 	Admin *Admin
 	// Apps are the applications of IM platforms.
 	Apps []ChannelApp
+	// Owners is the Redis in which all processes agree on who has the long connection
+	// of an application. Default: nil, this process has them all.
+	Owners redis.Scripter
+	Lease  Lease
+	// Bots knows what the bots of the applications are called; nil: nobody asks.
+	Bots *Bots
 	// Docs serves /openapi.json and /docs; nil: they are not there.
 	Docs http.Handler
 	// Abandoner finishes what no client can read any more; nil: it is answered.
@@ -136,16 +142,17 @@ type Options struct {
 
 // Ingress is the role.
 type Ingress struct {
-	o       Options
-	started time.Time
-	echo    *echo.Echo
-	publish *publisher
-	replies *replies
-	callers *limit.Limiter
-	limits  *limits // of addresses
-	ready   *Readiness
-	metrics *metrics
-	tracer  trace.Tracer // nil: no spans
+	o        Options
+	started  time.Time
+	echo     *echo.Echo
+	publish  *publisher
+	replies  *replies
+	callers  *limit.Limiter
+	limits   *limits // of addresses
+	ready    *Readiness
+	metrics  *metrics
+	channels *channels
+	tracer   trace.Tracer // nil: no spans
 
 	abandoned *abandoned
 	draining  chan struct{} // closed when waiting requests are to be answered now
@@ -171,6 +178,10 @@ func New(o Options) (*Ingress, error) {
 		replies: newReplies(o.Conn, o.Node, o.Log, o.Sealer), callers: callers, limits: newLimits(o.Rate, o.Now),
 		ready: NewReadiness(o.Checks, o.Now), abandoned: newAbandoned(&o),
 	}
+	if in.channels, err = newChannels(in); err != nil {
+		return nil, fmt.Errorf("ingress: %w", err)
+	}
+	in.ready.channels = in.channels.states
 	in.metrics = newMetrics(o.Metrics, in.Waiting)
 	in.replies.metrics = in.metrics
 	countLimits(o.Metrics, callers.Stats)
@@ -209,6 +220,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 		in.o.Admin.open(in)
 		go func() { failed <- in.o.Admin.serve() }()
 	}
+	in.channels.start(ctx)
 	in.o.Log.Info().Str("address", in.o.Listener.Addr().String()).Msg("ingress ready")
 	var err error
 	select {
@@ -221,6 +233,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 
 func (in *Ingress) drain(srv *http.Server) error {
 	in.ready.Stop()
+	receiving := in.channels.stop()
 	release := time.AfterFunc(in.o.DrainWait, in.stopWaiting)
 	defer release.Stop()
 	// After DrainWait every waiting request is answered with 202, so that the
@@ -234,6 +247,7 @@ func (in *Ingress) drain(srv *http.Server) error {
 		err = srv.Close()
 	}
 	in.stopWaiting()
+	<-receiving // what came in is stored before the publisher closes
 	in.abandoned.close()
 	in.publish.close()
 	if in.o.Admin != nil {
@@ -318,5 +332,6 @@ func (o *Options) check() error {
 	if o.Admin != nil {
 		errs = append(errs, o.Admin.check())
 	}
+	errs = append(errs, checkApps(o.Apps))
 	return errors.Join(errs...)
 }

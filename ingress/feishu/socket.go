@@ -38,8 +38,8 @@ type SocketOptions struct {
 // that a part gets lost (1 message in 200 of three parts each, which Feishu then
 // sends again in parts); it refuses every type of event that it was not told of,
 // so that Feishu sends those again for 7 hours; it stops the storing of what came
-// in when it is stopped; and it notices silence only after twice the platform's
-// interval, 245 seconds.
+// in when it is stopped; it notices silence only after twice the platform's
+// interval, 245 seconds; and each client leaves a goroutine behind.
 type Socket struct{ *link.Link }
 
 // NewSocket gives a Socket that is not connected yet.
