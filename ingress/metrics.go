@@ -28,6 +28,7 @@ type metrics struct {
 	batches         prometheus.Observer
 	split           prometheus.Counter
 	streamMetrics
+	webhookMetrics
 	unbudgeted prometheus.Counter // let through without a look at the budget
 
 	requests *prometheus.HistogramVec
@@ -83,6 +84,7 @@ func newMetrics(reg prometheus.Registerer, waiting func() int) *metrics {
 	}, []string{"route", "status"})
 	m.other = m.route(otherRoute)
 	m.streamMetrics = newStreamMetrics(with)
+	m.webhookMetrics = newWebhookMetrics(with)
 	return m
 }
 

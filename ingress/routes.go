@@ -26,6 +26,12 @@ func (in *Ingress) routes() *echo.Echo {
 	e.GET("/api/sessions/:id/export", in.exportSession)
 	e.DELETE("/api/sessions/:id", in.deleteSession)
 
+	dingtalk, feishu := in.webhook(dingtalkPlatform()), in.webhook(feishuPlatform())
+	e.POST("/dingtalk/webhook", dingtalk)
+	e.POST("/dingtalk/webhook/:app", dingtalk)
+	e.POST("/feishu/webhook", feishu)
+	e.POST("/feishu/webhook/:app", feishu)
+
 	if in.o.Docs != nil {
 		docs := echo.WrapHandler(in.o.Docs)
 		e.GET("/openapi.json", docs)

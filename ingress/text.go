@@ -8,16 +8,21 @@ import (
 // clean filters the text of r, or refuses it. Later steps see only what is left.
 // A command keeps the signs that strict mode would take: no model reads it.
 func (in *Ingress) clean(r *contracts.ChatRequest) error {
-	rules := filter.Rules{Mode: in.o.Filter, MaxChars: in.o.MaxChars}
-	if in.o.Filter == filter.Strict && isCommand(filter.Text(r.Message, filter.Normal)) {
-		rules.Mode = filter.Normal
-	}
-	text, err := rules.Take(r.Message)
+	text, err := in.cleanText(r.Message)
 	if err != nil {
 		return fail(contracts.CodeBadRequest, `field "message" `+err.Error())
 	}
 	r.Message = text
 	return nil
+}
+
+// cleanText gives the text that is left, filter.ErrEmpty or a filter.TooLong.
+func (in *Ingress) cleanText(text string) (string, error) {
+	rules := filter.Rules{Mode: in.o.Filter, MaxChars: in.o.MaxChars}
+	if in.o.Filter == filter.Strict && isCommand(filter.Text(text, filter.Normal)) {
+		rules.Mode = filter.Normal
+	}
+	return rules.Take(text)
 }
 
 func isCommand(text string) bool {

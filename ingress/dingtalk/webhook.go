@@ -16,10 +16,6 @@ import (
 	"moltbot/ingress/im"
 )
 
-// MaxBody is the largest callback that is read. A text of 20 000 bytes with every
-// character escaped has 40 KB, and the platform takes no longer ones (facts).
-const MaxBody = 64 << 10
-
 // window is how far the signature's time may be from ours (the platform's rule).
 const window = time.Hour
 

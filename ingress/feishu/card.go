@@ -53,10 +53,9 @@ func readCard(e *envelope, who Identity) (im.Event, error) {
 		out.Body = toast("info", "此操作无需处理。Nothing to do.")
 		return out, nil
 	}
-	m := textMessage(who, contracts.Origin{
-		MessageID: cmp.Or(c.Context.Message, c.Token), At: at, Chat: c.Context.Chat, Sender: c.Operator.OpenID, Tenant: c.Operator.TenantKey,
-	}, text)
-	m.Unique = c.Token
+	m := im.Incoming{Unique: c.Token, Text: text, Mentioned: true, Origin: contracts.Origin{
+		App: who.App, MessageID: cmp.Or(c.Context.Message, c.Token), At: at, Chat: c.Context.Chat, Sender: c.Operator.OpenID, Tenant: c.Operator.TenantKey,
+	}}
 	m.Outsider = c.Operator.TenantKey != "" && foreign(c.Operator.TenantKey, who.TenantKey)
 	if err := errors.Join(checkIDs(&m), im.ID(m.Unique)); err != nil {
 		return im.Event{}, err

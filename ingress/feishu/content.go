@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"moltbot/contracts"
 	"moltbot/ingress/im"
 )
 
@@ -206,10 +205,4 @@ func (c *content) at(m *im.Incoming, s *span, first bool) string {
 		return s.UserID
 	}
 	return "@" + name
-}
-
-// textMessage is what a click says as a message.
-func textMessage(who Identity, o contracts.Origin, text string) im.Incoming {
-	o.App = who.App
-	return im.Incoming{Origin: o, Text: text, Mentioned: true}
 }

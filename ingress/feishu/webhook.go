@@ -15,11 +15,6 @@ import (
 	"moltbot/ingress/im"
 )
 
-// MaxBody is the largest callback that is read. The platform takes texts of 150 KB
-// at most (facts); encrypted, and with the names of who is mentioned, such an event
-// has under 300 KB.
-const MaxBody = 512 << 10
-
 // maxUnsigned is the largest body that may do without a signature: the check of
 // the callback's URL, which has some hundred bytes.
 const maxUnsigned = 4 << 10
