@@ -12,7 +12,8 @@ import (
 // Limits of messages that came in part.
 const (
 	maxParts   = 128
-	maxPending = 64 // messages
+	maxPending = 64        // messages
+	maxWhole   = 512 << 10 // bytes; a text has 150 KB at most (facts)
 	partsTTL   = 10 * time.Second
 )
 
@@ -52,7 +53,7 @@ func (p *parts) add(h larkws.Headers, part []byte) (whole []byte, ok bool, err e
 		z = &puzzle{parts: make([][]byte, sum), left: sum, until: now.Add(partsTTL)}
 		p.pending[id] = z
 	}
-	if len(z.parts) != sum || z.size+len(part) > MaxBody {
+	if len(z.parts) != sum || z.size+len(part) > maxWhole {
 		delete(p.pending, id)
 		return nil, false, im.ErrMalformed
 	}

@@ -208,6 +208,7 @@ func appPrefix(section, name string) string {
 }
 
 func (f *findings) dingtalk(d DingTalk, at string, once func(value, key string)) {
+	f.named(d, at, d.ClientID, "client_id")
 	f.channelSecret(d.ClientSecret, at+"client_secret", once)
 	f.want(oneOf(d.Mode, ModeWebhook, ModeStream), "must be webhook or stream", at+"mode")
 	f.want(oneOf(d.OnUncertain, UncertainHold, UncertainResend), "must be hold or resend", at+"on_uncertain")
@@ -219,6 +220,7 @@ func (f *findings) dingtalk(d DingTalk, at string, once func(value, key string))
 }
 
 func (f *findings) feishu(a Feishu, at string, once func(value, key string)) {
+	f.named(a, at, a.AppID, "app_id")
 	f.channelSecret(a.AppSecret, at+"app_secret", once)
 	if a.Mode == ModeWebhook {
 		f.channelSecret(a.EncryptKey, at+"encrypt_key", once)
