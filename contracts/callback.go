@@ -149,3 +149,16 @@ func (g CallbackGenerations) Of(user string) int {
 	}
 	return firstGeneration
 }
+
+// CallbackSecretRequest is the body of POST /admin/callback.
+type CallbackSecretRequest struct {
+	User string `json:"user"`
+	Next bool   `json:"next,omitempty"` // the one that is to follow
+}
+
+// CallbackSecretReply is its answer.
+type CallbackSecretReply struct {
+	User       string `json:"user"`
+	Generation int    `json:"generation"`
+	Secret     string `json:"secret"` // whsec_…
+}
