@@ -22,7 +22,7 @@ func (in *Ingress) openAdminCallback(e *echo.Echo, a *Admin) {
 		if err != nil {
 			return &contracts.Error{Code: contracts.CodeBadRequest, Message: "no secret for this user", Err: err}
 		}
-		in.o.Log.Warn().Str("by", text(c, keyCaller)).Str("user", r.User).Bool("next", r.Next).Msg("callback secret shown")
+		in.o.Log.Info().Str("user_id", text(c, keyCaller)).Str("caller", userID(r.User)).Int("generation", s.Generation).Msg("callback secret shown")
 		return c.JSON(http.StatusOK, s)
 	})
 }

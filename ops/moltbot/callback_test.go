@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 
 func TestCallbackSecret(t *testing.T) {
 	dir := t.TempDir()
-	must(t, "key", "init", "--data-dir", dir)
+	must(t, "key", "init", filepath.Join(dir, "keys"))
 	secret := func(args ...string) contracts.CallbackSecretReply {
 		t.Helper()
 		var reply contracts.CallbackSecretReply
