@@ -58,6 +58,8 @@ type Problem struct {
 	Code      Code   `json:"code"`
 	RequestID string `json:"request_id"`
 	ID        string `json:"id,omitempty"` // the message, where one was accepted
+	// Delivery is that to callback_url; nil: there is none.
+	Delivery *Delivery `json:"delivery,omitempty"`
 }
 
 // ProblemType is the media type of a Problem.
