@@ -55,6 +55,8 @@ func (in *Ingress) callback(c echo.Context, p *platform) (kind string, err error
 	}
 	h := c.Request().Header
 	if err := app.Webhook.Check(h, in.o.Now()); err != nil {
+		// net/http would read the body first, and a stranger may take his time with it.
+		c.Response().Header().Set("Connection", "close")
 		return "", in.uncalled(c, app, err)
 	}
 	body, err := readBody(c, p.most)
