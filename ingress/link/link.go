@@ -124,6 +124,7 @@ func (l *Link) Stats() Stats {
 // mend: credentials are mended at the platform, too.
 func (l *Link) Run(ctx context.Context, take im.Take) error {
 	defer l.state.Store("disconnected")
+	l.state.Store(reason(nil))
 	var leaving sync.WaitGroup
 	defer leaving.Wait()
 	wait := l.o.WaitMin

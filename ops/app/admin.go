@@ -105,6 +105,7 @@ func (a *App) status(ctx context.Context) (contracts.AdminStatus, error) {
 	for name, check := range a.ingress.Ready(ctx).Checks {
 		s.Checks[name] = check
 	}
+	s.Channels = a.ingress.Channels()
 	if a.workers != nil {
 		s.Slots, s.SlotsUse = a.workers.Slots()
 	}

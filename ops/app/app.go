@@ -94,10 +94,14 @@ type App struct {
 	models   *models
 	// platforms are the applications of IM platforms; nil without ingress and workers.
 	platforms *Platforms
-	closers   []closer
-	topology  *topology
-	watch     watch
-	rotation  rotation
+	// apps are the same applications as ingress sees them, and bots what their bots
+	// are called.
+	apps     []ingress.ChannelApp
+	bots     *ingress.Bots
+	closers  []closer
+	topology *topology
+	watch    watch
+	rotation rotation
 }
 
 type closer struct {
