@@ -58,6 +58,8 @@ type Problem struct {
 	Code      Code   `json:"code"`
 	RequestID string `json:"request_id"`
 	ID        string `json:"id,omitempty"` // the message, where one was accepted
+	// Delivery is that to callback_url; nil: there is none.
+	Delivery *Delivery `json:"delivery,omitempty"`
 }
 
 // ProblemType is the media type of a Problem.
@@ -79,6 +81,9 @@ const (
 type Ready struct {
 	Status string            `json:"status"`
 	Checks map[string]string `json:"checks"`
+	// Channels are the applications of IM platforms, as platform/name, with how
+	// their messages come. They make no process unready.
+	Channels map[string]string `json:"channels,omitempty"`
 }
 
 // AdminStatus is the answer of GET /admin/status.
@@ -88,6 +93,7 @@ type AdminStatus struct {
 	Roles    []string          `json:"roles"`
 	Uptime   int64             `json:"uptime"` // whole seconds
 	Checks   map[string]string `json:"checks"`
+	Channels map[string]string `json:"channels,omitempty"` // as in Ready
 	Model    string            `json:"model"`
 	Store    string            `json:"store"`             // which Redis
 	Metrics  string            `json:"metrics,omitempty"` // address of metrics and probes

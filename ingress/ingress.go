@@ -53,6 +53,12 @@ type Models interface {
 	Router() *contracts.Router
 }
 
+// Deliveries knows what became of replies on their way out.
+type Deliveries interface {
+	// Delivery tells it of one message; found is false where nothing was tried.
+	Delivery(ctx context.Context, id contracts.ID) (d contracts.Delivery, found bool, err error)
+}
+
 // Budget knows what callers have used. Its answer may be a moment old.
 type Budget interface {
 	// Spent gives the tokens of models that a caller used today (UTC).
@@ -86,6 +92,16 @@ type Options struct {
 	Admin *Admin
 	// Apps are the applications of IM platforms.
 	Apps []ChannelApp
+	// Owners is the Redis in which all processes agree on who has the long connection
+	// of an application. Default: nil, this process has them all.
+	Owners redis.Scripter
+	Lease  Lease
+	// Bots knows what the bots of the applications are called; nil: nobody asks.
+	Bots *Bots
+	// Callbacks are the hosts that callback_url may name; none: it is refused.
+	Callbacks contracts.CallbackHosts
+	// Deliveries knows what became of replies on their way out; nil: nobody does.
+	Deliveries Deliveries
 	// Docs serves /openapi.json and /docs; nil: they are not there.
 	Docs http.Handler
 	// Abandoner finishes what no client can read any more; nil: it is answered.
@@ -136,16 +152,17 @@ type Options struct {
 
 // Ingress is the role.
 type Ingress struct {
-	o       Options
-	started time.Time
-	echo    *echo.Echo
-	publish *publisher
-	replies *replies
-	callers *limit.Limiter
-	limits  *limits // of addresses
-	ready   *Readiness
-	metrics *metrics
-	tracer  trace.Tracer // nil: no spans
+	o        Options
+	started  time.Time
+	echo     *echo.Echo
+	publish  *publisher
+	replies  *replies
+	callers  *limit.Limiter
+	limits   *limits // of addresses
+	ready    *Readiness
+	metrics  *metrics
+	channels *channels
+	tracer   trace.Tracer // nil: no spans
 
 	abandoned *abandoned
 	draining  chan struct{} // closed when waiting requests are to be answered now
@@ -171,6 +188,10 @@ func New(o Options) (*Ingress, error) {
 		replies: newReplies(o.Conn, o.Node, o.Log, o.Sealer), callers: callers, limits: newLimits(o.Rate, o.Now),
 		ready: NewReadiness(o.Checks, o.Now), abandoned: newAbandoned(&o),
 	}
+	if in.channels, err = newChannels(in); err != nil {
+		return nil, fmt.Errorf("ingress: %w", err)
+	}
+	in.ready.channels = in.channels.states
 	in.metrics = newMetrics(o.Metrics, in.Waiting)
 	in.replies.metrics = in.metrics
 	countLimits(o.Metrics, callers.Stats)
@@ -209,6 +230,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 		in.o.Admin.open(in)
 		go func() { failed <- in.o.Admin.serve() }()
 	}
+	in.channels.start(ctx)
 	in.o.Log.Info().Str("address", in.o.Listener.Addr().String()).Msg("ingress ready")
 	var err error
 	select {
@@ -221,6 +243,7 @@ func (in *Ingress) Run(ctx context.Context) error {
 
 func (in *Ingress) drain(srv *http.Server) error {
 	in.ready.Stop()
+	receiving := in.channels.stop()
 	release := time.AfterFunc(in.o.DrainWait, in.stopWaiting)
 	defer release.Stop()
 	// After DrainWait every waiting request is answered with 202, so that the
@@ -234,6 +257,7 @@ func (in *Ingress) drain(srv *http.Server) error {
 		err = srv.Close()
 	}
 	in.stopWaiting()
+	<-receiving // what came in is stored before the publisher closes
 	in.abandoned.close()
 	in.publish.close()
 	if in.o.Admin != nil {
@@ -318,5 +342,6 @@ func (o *Options) check() error {
 	if o.Admin != nil {
 		errs = append(errs, o.Admin.check())
 	}
+	errs = append(errs, checkApps(o.Apps))
 	return errors.Join(errs...)
 }

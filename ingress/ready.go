@@ -22,6 +22,8 @@ type Readiness struct {
 	now      func() time.Time
 	stopping atomic.Bool
 
+	channels func() map[string]string // nil: there are none
+
 	mu   sync.Mutex
 	last contracts.Ready
 	at   time.Time
@@ -39,6 +41,14 @@ func (r *Readiness) Stop() { r.stopping.Store(true) }
 // Look gives what is known, no older than a second. It waits no longer than a
 // second, whatever the checks do.
 func (r *Readiness) Look(ctx context.Context) contracts.Ready {
+	out := r.look(ctx)
+	if r.channels != nil && !r.stopping.Load() {
+		out.Channels = r.channels() // it asks nobody, so that it is never old
+	}
+	return out
+}
+
+func (r *Readiness) look(ctx context.Context) contracts.Ready {
 	if r.stopping.Load() {
 		return contracts.Ready{Status: contracts.StatusNotReady, Checks: map[string]string{"ingress": "shutting down"}}
 	}

@@ -37,6 +37,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"AdminTasks": contracts.AdminTasks{}, "TaskQueue": contracts.TaskQueue{}, "Task": contracts.Task{},
 		"TaskRequest": contracts.TaskRequest{}, "TaskReply": contracts.TaskReply{},
 		"AdminKeys": contracts.AdminKeys{}, "KeyStatus": contracts.KeyStatus{}, "Resealing": contracts.Resealing{},
+		"Delivery": contracts.Delivery{}, "DeliveryAttempt": contracts.DeliveryAttempt{}, "CallbackEvent": contracts.CallbackEvent{},
+		"CallbackSecretRequest": contracts.CallbackSecretRequest{}, "CallbackSecretReply": contracts.CallbackSecretReply{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

@@ -42,6 +42,7 @@ func (a *App) openAdmin(ctx context.Context) (*ingress.Admin, error) {
 	return &ingress.Admin{
 		Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint, Workers: a.roll, Resize: a.resize,
 		Models: modelAdmin{a}, Usage: a.usageReport, Purge: a.purgeCache, Owner: a.store.Owner, Tasks: newTaskAdmin(a.tasks), Keys: a.showKeys, Reseal: a.resealNow,
+		CallbackSecret: a.showCallbackSecret,
 	}, nil
 }
 
@@ -104,6 +105,7 @@ func (a *App) status(ctx context.Context) (contracts.AdminStatus, error) {
 	for name, check := range a.ingress.Ready(ctx).Checks {
 		s.Checks[name] = check
 	}
+	s.Channels = a.ingress.Channels()
 	if a.workers != nil {
 		s.Slots, s.SlotsUse = a.workers.Slots()
 	}

@@ -92,6 +92,12 @@ type App struct {
 	prepared chan struct{} // closed when the queue and the store were checked
 	follower *follower
 	models   *models
+	// platforms are the applications of IM platforms; nil without ingress and workers.
+	platforms *Platforms
+	// apps are the same applications as ingress sees them, and bots what their bots
+	// are called.
+	apps     []ingress.ChannelApp
+	bots     *ingress.Bots
 	closers  []closer
 	topology *topology
 	watch    watch
@@ -119,7 +125,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		run  func(context.Context) error
 	}{
 		{"data directory", a.openData}, {"metrics", a.openWatch}, {"keys", a.openKeys}, {"redis", a.openRedis}, {"nats", a.openNATS},
-		{"workers", a.openWorkers}, {"scheduler", a.openScheduler}, {"ingress", a.openIngress},
+		{"senders", a.openSenders}, {"workers", a.openWorkers}, {"scheduler", a.openScheduler}, {"ingress", a.openIngress},
 	}
 	for _, s := range steps {
 		if err := s.run(ctx); err != nil {

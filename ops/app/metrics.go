@@ -15,6 +15,7 @@ import (
 	"moltbot/contracts"
 	"moltbot/ingress"
 	"moltbot/ingress/limit"
+	"moltbot/ingress/owner"
 	"moltbot/ops/config"
 	"moltbot/ops/observe"
 	"moltbot/scheduler"
@@ -92,6 +93,7 @@ func (a *App) watchStores() {
 	scripts := mailbox.Scripts()
 	maps.Copy(scripts, session.Scripts())
 	maps.Copy(scripts, limit.Scripts())
+	maps.Copy(scripts, owner.Scripts())
 	maps.Copy(scripts, model.Scripts())
 	maps.Copy(scripts, cache.Scripts())
 	maps.Copy(scripts, usage.Scripts())

@@ -114,7 +114,14 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("admin API: %w", err)
 	}
+	if err := a.openChannels(); err != nil {
+		return err
+	}
 	docs, err := apidoc.New()
+	if err != nil {
+		return err
+	}
+	hosts, err := contracts.ParseCallbackHosts(c.Callback.Hosts)
 	if err != nil {
 		return err
 	}
@@ -126,7 +133,8 @@ func (a *App) openIngress(ctx context.Context) error {
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap, StreamCap: c.Reply.StreamCap, Abandoner: a.store, Stopper: a.store,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, DailyTokens: int64(c.HTTP.DailyTokens), Budget: a.usage, Limits: a.rdb, TrustedProxy: proxies,
-		Metrics: a.registerer(), Traces: a.tracerProvider(),
+		Apps: a.apps, Owners: a.rdb, Bots: a.bots,
+		Metrics: a.registerer(), Traces: a.tracerProvider(), Callbacks: hosts,
 	})
 	return err
 }

@@ -124,9 +124,10 @@ type Deliver struct {
 
 // Callback says what becomes of callback_url.
 type Callback struct {
-	Hosts    []string      `koanf:"hosts" doc:"Hosts that a caller's callback_url may name, as user=host, or *=host for every caller; none means that callback_url is refused."`
-	RetryFor time.Duration `koanf:"retry_for" doc:"Total time an answer is tried again that its URL did not take."`
-	Timeout  time.Duration `koanf:"timeout" doc:"Longest wait for the URL to take an answer."`
+	Hosts       []string      `koanf:"hosts" doc:"Hosts that a caller's callback_url may name, as user=host, or *=host for every caller; *.domain stands for all hosts below it, http://host allows it without TLS; none means that callback_url is refused."`
+	Generations []string      `koanf:"generations" doc:"Number of the callback secret of a caller, as user=2; 1 is that of all others. Callbacks are signed with the secret of that number and with the next one."`
+	RetryFor    time.Duration `koanf:"retry_for" doc:"Total time an answer is tried again that its URL did not take."`
+	Timeout     time.Duration `koanf:"timeout" doc:"Longest wait for the URL to take an answer."`
 }
 
 // How messages of an application come.
@@ -208,6 +209,7 @@ func appPrefix(section, name string) string {
 }
 
 func (f *findings) dingtalk(d DingTalk, at string, once func(value, key string)) {
+	f.named(d, at, d.ClientID, "client_id")
 	f.channelSecret(d.ClientSecret, at+"client_secret", once)
 	f.want(oneOf(d.Mode, ModeWebhook, ModeStream), "must be webhook or stream", at+"mode")
 	f.want(oneOf(d.OnUncertain, UncertainHold, UncertainResend), "must be hold or resend", at+"on_uncertain")
@@ -219,6 +221,7 @@ func (f *findings) dingtalk(d DingTalk, at string, once func(value, key string))
 }
 
 func (f *findings) feishu(a Feishu, at string, once func(value, key string)) {
+	f.named(a, at, a.AppID, "app_id")
 	f.channelSecret(a.AppSecret, at+"app_secret", once)
 	if a.Mode == ModeWebhook {
 		f.channelSecret(a.EncryptKey, at+"encrypt_key", once)

@@ -80,8 +80,8 @@ func (r reader) pair(prefix string, name, value *yaml.Node) {
 	}
 	key := prefix + name.Value
 	e, known := r.book.byKey[key]
-	section, named, systems := r.book.section(key), r.catalog.takes(key), r.takesSystems(key)
-	if !known && !section && !named && !systems || strings.Contains(name.Value, ".") {
+	section, named, systems, apps := r.book.section(key), r.catalog.takes(key), r.takesSystems(key), r.takesApps(key)
+	if !known && !section && !named && !systems && !apps || strings.Contains(name.Value, ".") {
 		r.unknown(key, name, value)
 		return
 	}
@@ -97,6 +97,8 @@ func (r reader) pair(prefix string, name, value *yaml.Node) {
 		r.catalogued(key, value)
 	case systems:
 		r.readSystems(value)
+	case apps:
+		r.readApps(key, value)
 	case !empty(value): // a section whose keys are all commented out is fine
 		r.mapping(key+".", value)
 	}
@@ -123,7 +125,7 @@ func (r reader) unknown(key string, name, value *yaml.Node) {
 func (r reader) names() []string {
 	names := r.book.names()
 	if r.takesSystems(keySystems) {
-		names = append(names, keySystems)
+		names = append(names, keySystems, keyDingTalkApps, keyFeishuApps)
 	}
 	if r.catalog != nil {
 		for _, key := range []string{keyProviders, keyModels, keyRouting} {

@@ -36,6 +36,8 @@ func NamedKeys() []Key {
 	keys := append(keysOf(keyProviders+".<name>.", defaultProvider(DefaultModel())), keysOf(keyModels+".<name>.", defaultEntry(DefaultModel()))...)
 	keys = append(append(keys, keysOf(keyRouting+".", routingKeys{})...), keysOf(keyRoutes+"[].", routeKeys{})...)
 	keys = append(keys, keysOf(keySystems+"[].", System{})...)
+	keys = append(keys, keysOf(keyDingTalkApps+".<name>.", DefaultDingTalk())...)
+	keys = append(keys, keysOf(keyFeishuApps+".<name>.", DefaultFeishu())...)
 	for i := range keys {
 		keys[i].Env, keys[i].FileEnv = "", ""
 	}

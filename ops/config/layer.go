@@ -44,6 +44,7 @@ type layer struct {
 	// catalog is what a file names beside the keys of the book; nil where it may not.
 	catalog *catalogLayer
 	systems []System
+	apps    map[string]map[string]*layer // by section and name, what a file says of applications
 }
 
 func newLayer() *layer {

@@ -29,6 +29,9 @@ func Load(path string, environ []string) (Config, error) {
 		return Config{}, err
 	}
 	c.Session.Systems = file.systems
+	if err := file.mergeApps(&c); err != nil {
+		return Config{}, err
+	}
 	if err := report(c.mistakes(), model, file, env); err != nil {
 		return Config{}, err
 	}

@@ -21,6 +21,8 @@ func (c Config) Show(w io.Writer, format string) error {
 	if len(c.Session.Systems) > 0 {
 		all["session"].(map[string]any)["systems"] = showSystems(c.Session.Systems)
 	}
+	showApps(all["dingtalk"].(map[string]any), c.DingTalk.Named)
+	showApps(all["feishu"].(map[string]any), c.Feishu.Named)
 	var text []byte
 	var err error
 	switch format {

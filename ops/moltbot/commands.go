@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -98,13 +99,10 @@ func (s *statusCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if r.Metrics != "" {
 		fmt.Fprintf(out.out, "metrics  http://%s/metrics\n", reachable(r.Metrics))
 	}
-	names := make([]string, 0, len(r.Checks))
-	for name := range r.Checks {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		fmt.Fprintf(out.out, "%-8s %s\n", name, r.Checks[name])
+	for _, all := range []map[string]string{r.Checks, r.Channels} {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			fmt.Fprintf(out.out, "%-8s %s\n", name, all[name])
+		}
 	}
 	return nil
 }

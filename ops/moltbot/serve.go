@@ -123,6 +123,9 @@ func greet(out *console, a *app.App, conf config.Config, took time.Duration) err
 	if warning != "" {
 		fmt.Fprintf(out.out, "  note   %s\n", warning)
 	}
+	for _, c := range a.Channels() {
+		fmt.Fprintf(out.out, "  %s   %s\n", c.Name, c.How)
+	}
 	if conf.Model.First().Demo {
 		fmt.Fprintln(out.out, "  note   the demo model answers; name a real one with model_provider, endpoint and api_key in the configuration")
 	}
