@@ -133,7 +133,6 @@ func TestVerdicts(t *testing.T) {
 		"rate of the chat":         {says(400, 230020), deliver.VerdictRetry, "230020", time.Second},
 		"rate with 200":            {says(200, 11232), deliver.VerdictRetry, "11232", time.Second},
 		"service limit":            {says(400, 11233), deliver.VerdictRetry, "11233", time.Second},
-		"still being sent":         {says(400, 230049), deliver.VerdictUncertain, "230049", 2 * time.Second},
 		"not in the group, by 200": {says(200, 230002), deliver.VerdictFinal, "230002", 0},
 		"not in the group":         {says(400, 230002), deliver.VerdictFinal, "230002", 0},
 		"sensitive":                {says(400, 230022), deliver.VerdictFinal, "230022", 0},
@@ -169,6 +168,31 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%d calls", n)
 			}
 		})
+	}
+}
+
+// Feishu has it already and says that it is being sent: once, or for ever.
+func TestStillBeingSent(t *testing.T) {
+	still := says(400, 230049)
+	for want, script := range map[string][]http.HandlerFunc{"om_sent": {still}, "": {still, still, still}} {
+		p := newPlatform(t, script...)
+		id, err := send(t, p.client(Options{Settle: time.Millisecond}), message1())
+		if id != want || err != nil {
+			t.Errorf("%q, %v, want %q", id, err, want)
+		}
+		for _, r := range p.requests() {
+			if r.body["uuid"] != p.requests()[0].body["uuid"] {
+				t.Error("another uuid")
+			}
+		}
+	}
+	p := newPlatform(t, still)
+	s := &Sender{Apps: Apps{"default": p.client(Options{Settle: time.Hour})}}
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	_, err := s.Send(ctx, message1(), s.Parts(message1())[0])
+	if f := failure(t, err); f.Verdict != deliver.VerdictUncertain {
+		t.Error(f)
 	}
 }
 
