@@ -2,6 +2,8 @@ package feishu
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -349,5 +351,28 @@ func TestAnApplicationThatIsGone(t *testing.T) {
 	_, err := s.Send(context.Background(), a, s.Parts(a)[0])
 	if f := failure(t, err); f.Verdict != deliver.VerdictFinal {
 		t.Error(f)
+	}
+}
+
+// What the model writes pings nobody, in no form.
+func TestNobodyIsPinged(t *testing.T) {
+	p := newPlatform(t, says(400, 230099))
+	a := message1()
+	a.Text = "<at user_id=\"all\">all</at> &lt;at id=all&gt; `<at user_id=\"ou_1\">` \\<at id=all> <AT user_id=all></AT>\n\n    <at user_id=\"all\"></at>\n\n@all"
+	if _, err := send(t, p.client(Options{}), a); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range p.requests() {
+		content, _ := r.body["content"].(string)
+		var plain any
+		if err := json.Unmarshal([]byte(content), &plain); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToLower(fmt.Sprint(plain)), "<at") {
+			t.Errorf("%s: %v", r.body["msg_type"], plain)
+		}
+	}
+	if n := len(p.requests()); n != 2 {
+		t.Errorf("%d requests", n)
 	}
 }
