@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -23,8 +22,8 @@ type Platforms struct {
 	DingTalk dingtalk.Apps
 }
 
-// openSenders makes what speaks to IM platforms: workers send by it, ingress learns
-// from it who its bots are.
+// openSenders makes what speaks to IM platforms and callback URLs: workers send by
+// it, ingress learns from it who its bots are.
 func (a *App) openSenders(context.Context) (err error) {
 	if !a.has(RoleWorkers) && !a.has(RoleIngress) {
 		return nil
@@ -37,10 +36,15 @@ func (a *App) openSenders(context.Context) (err error) {
 		return err
 	}
 	a.onClose("connections to IM platforms", a.platforms.Close)
+	callbacks, err := a.callbackSender()
+	if err != nil {
+		return fmt.Errorf("callbacks: %w", err)
+	}
 	hosts := a.o.Config.Deliver.LinkHosts
 	a.senders = map[contracts.Channel]deliver.Sender{
 		contracts.ChannelFeishu:   &feishu.Sender{Apps: a.platforms.Feishu, LinkHosts: hosts},
 		contracts.ChannelDingTalk: &dingtalk.Sender{Apps: a.platforms.DingTalk, LinkHosts: hosts},
+		contracts.ChannelCallback: callbacks,
 	}
 	return nil
 }
@@ -49,7 +53,7 @@ func (a *App) openSenders(context.Context) (err error) {
 // counts session webhooks that are not called; nil: nobody does.
 func NewPlatforms(c config.Config, log zerolog.Logger, refused prometheus.Counter) (*Platforms, error) {
 	p := &Platforms{Feishu: feishu.Apps{}, DingTalk: dingtalk.Apps{}}
-	allow, err := prefixes(c.Deliver.AllowNetworks)
+	allow, err := c.Deliver.Allowed()
 	if err != nil {
 		return nil, err
 	}
@@ -127,16 +131,4 @@ func (p *Platforms) Application(ch contracts.Channel, name string) (Application,
 		return c, nil
 	}
 	return nil, errNoApp
-}
-
-func prefixes(cidrs []string) ([]netip.Prefix, error) {
-	var all []netip.Prefix
-	for _, s := range cidrs {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			return nil, fmt.Errorf("deliver.allow_networks: %w", err)
-		}
-		all = append(all, p.Masked())
-	}
-	return all, nil
 }

@@ -34,7 +34,7 @@ func TestImages(t *testing.T) {
 		"too large": {page(200, png+strings.Repeat("x", maxImage)), "", deliver.VerdictFinal},
 		"gone":      {page(404, ""), "", deliver.VerdictFinal},
 		"500":       {page(500, ""), "", deliver.VerdictRetry},
-		"redirect":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", 302) }, "", deliver.VerdictRetry},
+		"redirect":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusFound) }, "", deliver.VerdictRetry},
 		"reset":     {resets, "", deliver.VerdictRetry},
 	} {
 		t.Run(name, func(t *testing.T) {

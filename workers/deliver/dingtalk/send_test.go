@@ -2,6 +2,8 @@ package dingtalk
 
 import (
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -81,11 +83,13 @@ func TestFromSessionToRobot(t *testing.T) {
 	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { inner.Add(1) }))
 	defer inside.Close()
 	for name, step := range map[string]http.HandlerFunc{
-		"expired":           says(200, `{"errcode":300001,"errmsg":"session 不存在"}`),
-		"expired, as text":  says(200, `{"errcode":"300001"}`),
-		"redirect":          func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, inside.URL, http.StatusFound) },
-		"redirect, as POST": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, inside.URL, 307) },
-		"not there":         page(404, "<html>"),
+		"expired":          says(200, `{"errcode":300001,"errmsg":"session 不存在"}`),
+		"expired, as text": says(200, `{"errcode":"300001"}`),
+		"redirect":         func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, inside.URL, http.StatusFound) },
+		"redirect, as POST": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, inside.URL, http.StatusTemporaryRedirect)
+		},
+		"not there": page(404, "<html>"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlatform(t)
@@ -189,6 +193,23 @@ func TestNobodyThere(t *testing.T) {
 	p.Close()
 	_, err := send(t, c, a)
 	if f := failure(t, err); f.Verdict != deliver.VerdictRetry || f.Detail != "no_connection" {
+		t.Error(f)
+	}
+}
+
+// Without a handshake nothing was sent, so it may be tried again; and never without
+// TLS instead.
+func TestACertificateThatIsNotTrusted(t *testing.T) {
+	p := newPlatform(t)
+	var served atomic.Int64
+	stranger := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Add(1) }))
+	stranger.Config.ErrorLog = log.New(io.Discard, "", 0)
+	stranger.StartTLS()
+	defer stranger.Close()
+	a := p.inGroup()
+	a.Origin.Webhook = stranger.URL + sessionPath + "?session=" + session
+	_, err := send(t, p.client(Options{Origins: []string{stranger.URL}}), a)
+	if f := failure(t, err); f.Verdict != deliver.VerdictRetry || f.Detail != "no_connection" || served.Load() != 0 {
 		t.Error(f)
 	}
 }
