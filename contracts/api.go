@@ -106,6 +106,8 @@ type QueueStatus struct {
 	Waiting    uint64 `json:"waiting"`     // stored and not yet delivered
 	InProgress int    `json:"in_progress"` // delivered and not yet acknowledged
 	Dead       uint64 `json:"dead_letters"`
+	// Sending are answers on their way to IM platforms and callback URLs.
+	Sending uint64 `json:"sending"`
 }
 
 // TokenRequest is the body of POST /admin/token.

@@ -26,6 +26,7 @@ import (
 	"moltbot/ops/keyring"
 	"moltbot/scheduler"
 	"moltbot/workers"
+	"moltbot/workers/deliver"
 	"moltbot/workers/model/cache"
 	"moltbot/workers/session"
 	"moltbot/workers/usage"
@@ -73,6 +74,9 @@ type App struct {
 	book    *usage.Book     // nil without the workers role
 	cache   *cache.Cache    // nil: there is none
 	usage   *usage.Store    // nil without the ingress role
+
+	// senders speak to IM platforms and callback URLs, by channel.
+	senders map[contracts.Channel]deliver.Sender
 
 	tasks  redis.UniversalClient // that of the background tasks
 	chores *scheduler.Client

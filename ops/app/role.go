@@ -67,11 +67,13 @@ func (a *App) openWorkers(context.Context) error {
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
 		Chores: a.summarized(a.chores, models), SummarizeAfter: c.Session.Summary.After,
+		Delivery: a.delivery(), Senders: a.senders, MaxAge: maxAge(c),
 	})
 	if err != nil {
 		return err
 	}
 	a.follower.addPool(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
+	a.follower.addPool(contracts.PoolDeliver, c.Deliver.Slots, a.workers.SetDeliverySlots)
 	return a.answerRoll(nc)
 }
 
