@@ -92,10 +92,12 @@ type App struct {
 	prepared chan struct{} // closed when the queue and the store were checked
 	follower *follower
 	models   *models
-	closers  []closer
-	topology *topology
-	watch    watch
-	rotation rotation
+	// platforms are the applications of IM platforms; nil without ingress and workers.
+	platforms *Platforms
+	closers   []closer
+	topology  *topology
+	watch     watch
+	rotation  rotation
 }
 
 type closer struct {
@@ -119,7 +121,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		run  func(context.Context) error
 	}{
 		{"data directory", a.openData}, {"metrics", a.openWatch}, {"keys", a.openKeys}, {"redis", a.openRedis}, {"nats", a.openNATS},
-		{"workers", a.openWorkers}, {"scheduler", a.openScheduler}, {"ingress", a.openIngress},
+		{"senders", a.openSenders}, {"workers", a.openWorkers}, {"scheduler", a.openScheduler}, {"ingress", a.openIngress},
 	}
 	for _, s := range steps {
 		if err := s.run(ctx); err != nil {
