@@ -21,7 +21,6 @@ func (a *App) deadLetters() (*dead.Letters, error) {
 	return l, nil
 }
 
-
 // deadState counts the dead letters by role, and says since when the oldest lies.
 func (t *topology) deadState(ctx context.Context) (letters uint64, oldest time.Time, roles map[string]uint64, err error) {
 	s, err := t.js.Stream(ctx, contracts.StreamDead)

@@ -47,6 +47,7 @@ type cli struct {
 	Task    taskCmd    `cmd:"" help:"Show background tasks, run or retry one, or delete it."`
 	Usage   usageCmd   `cmd:"" help:"Show what callers used of the models."`
 	Cache   cacheCmd   `cmd:"" help:"Cached answers."`
+	Channel channelCmd `cmd:"" help:"Applications of DingTalk and Feishu: add, list, test."`
 	Dead    deadCmd    `cmd:"" help:"Messages and answers that were given up on: list, show, replay, drop."`
 	Session sessionCmd `cmd:"" help:"Sessions of callers: list, show, erase."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
