@@ -58,6 +58,8 @@ type Problem struct {
 	Code      Code   `json:"code"`
 	RequestID string `json:"request_id"`
 	ID        string `json:"id,omitempty"` // the message, where one was accepted
+	// Delivery is that to callback_url; nil: there is none.
+	Delivery *Delivery `json:"delivery,omitempty"`
 }
 
 // ProblemType is the media type of a Problem.
@@ -104,6 +106,8 @@ type QueueStatus struct {
 	Waiting    uint64 `json:"waiting"`     // stored and not yet delivered
 	InProgress int    `json:"in_progress"` // delivered and not yet acknowledged
 	Dead       uint64 `json:"dead_letters"`
+	// Sending are answers on their way to IM platforms and callback URLs.
+	Sending uint64 `json:"sending"`
 }
 
 // TokenRequest is the body of POST /admin/token.

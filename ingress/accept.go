@@ -43,8 +43,8 @@ func (in *Ingress) check(r contracts.ChatRequest) error {
 		return fail(contracts.CodeBadRequest, `field "model" is not the name of a model`)
 	case r.Timeout != nil && (*r.Timeout < 0 || *r.Timeout > 3600):
 		return fail(contracts.CodeBadRequest, `field "timeout" must be 0 to 3600 seconds`)
-	case r.CallbackURL != "":
-		return fail(contracts.CodeUnsupported, `"callback_url" is not served by this version`)
+	case r.CallbackURL != "" && r.Stream:
+		return fail(contracts.CodeBadRequest, `"callback_url" and "stream" do not go together`)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ type draft struct {
 // chatDraft is what a request of /api/chat says as a message.
 func (in *Ingress) chatDraft(r contracts.ChatRequest, route, body string) *draft {
 	d := &draft{
-		message:  contracts.Message{SessionID: r.SessionID, Text: r.Message, Model: r.Model, Route: route},
+		message:  contracts.Message{SessionID: r.SessionID, Text: r.Message, Model: r.Model, Route: route, Callback: r.CallbackURL},
 		body:     body,
 		patience: in.o.Cap,
 	}
@@ -93,6 +93,9 @@ func (in *Ingress) chatBody(r contracts.ChatRequest, route string) string {
 	}
 	if route != "" { // the digests of requests without one are older than routes
 		body = append(body, route)
+	}
+	if r.CallbackURL != "" {
+		body = append(body, "callback "+r.CallbackURL)
 	}
 	return in.o.Namer.Digest("body", body...)
 }

@@ -44,6 +44,8 @@ type Admin struct {
 	Keys func(context.Context) (contracts.AdminKeys, error)
 	// Reseal begins to seal Redis anew; by is who asks. Nil: nobody can.
 	Reseal func(ctx context.Context, by string) error
+	// CallbackSecret gives what a caller's callbacks are signed with; nil: nobody gets it.
+	CallbackSecret func(contracts.CallbackSecretRequest) (contracts.CallbackSecretReply, error)
 
 	// Models shows and changes the table of models; nil: nobody can.
 	Models ModelAdmin
@@ -116,6 +118,7 @@ func (a *Admin) open(in *Ingress) {
 		in.adminDead(e, a)
 	}
 	in.openAdminKeys(e, a)
+	in.openAdminCallback(e, a)
 	a.srv = &http.Server{
 		Handler: e, ReadHeaderTimeout: in.o.HeaderTimeout, ReadTimeout: in.o.HeaderTimeout + in.o.ReadTimeout,
 		MaxHeaderBytes: in.o.MaxHeader, IdleTimeout: time.Minute, ErrorLog: quiet(in.o.Log),

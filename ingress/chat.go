@@ -18,6 +18,9 @@ func (in *Ingress) chat(c echo.Context) error {
 		return err
 	}
 	c.Set(keyMessageID, a.message.ID)
+	if a.message.Callback != "" {
+		return in.storeForCallback(c, a)
+	}
 	if a.message.Flags.Has(contracts.FlagStream) {
 		return in.storeAndStream(c, a)
 	}
@@ -49,6 +52,9 @@ func (in *Ingress) admit(c echo.Context) (*accepted, error) {
 		return nil, err
 	}
 	if err := in.check(r); err != nil {
+		return nil, err
+	}
+	if err := in.mayCall(who, r.CallbackURL); err != nil {
 		return nil, err
 	}
 	d := in.chatDraft(r, route, body)
@@ -179,6 +185,7 @@ func (in *Ingress) chatResult(c echo.Context) error {
 		c.Set(keyMessageID, id.String())
 		return in.resume(c, id, &r, 0)
 	case found:
+		in.tellDelivery(c, id)
 		return in.answer(c, &r)
 	case done:
 		c.Set(keyMessageID, id.String())
@@ -202,6 +209,7 @@ func (in *Ingress) answerOf(c echo.Context, id *contracts.ID, session string, w 
 	if r == nil {
 		return in.pending(c, id, session)
 	}
+	in.tellDelivery(c, *id)
 	return in.answer(c, r)
 }
 
@@ -228,14 +236,9 @@ func (in *Ingress) answer(c echo.Context, r *contracts.Result) error {
 	if r.Code != "" {
 		return fail(r.Code, r.Detail)
 	}
-	return c.JSON(http.StatusOK, chatReply(r))
-}
-
-func chatReply(r *contracts.Result) contracts.ChatReply {
-	return contracts.ChatReply{
-		ID: r.ID, SessionID: r.SessionID, Status: contracts.StatusDone, Reply: r.Reply, Model: r.Model,
-		ModelVersion: r.ModelVersion, ModelTable: r.Table, FinishReason: r.Finish, Usage: &r.Usage, AnsweredAt: &r.At, Cached: r.Cached,
-	}
+	reply := contracts.NewChatReply(r)
+	reply.Delivery = deliveryOf(c)
+	return c.JSON(http.StatusOK, &reply)
 }
 
 // pending says where the answer will be.

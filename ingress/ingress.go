@@ -53,6 +53,12 @@ type Models interface {
 	Router() *contracts.Router
 }
 
+// Deliveries knows what became of replies on their way out.
+type Deliveries interface {
+	// Delivery tells it of one message; found is false where nothing was tried.
+	Delivery(ctx context.Context, id contracts.ID) (d contracts.Delivery, found bool, err error)
+}
+
 // Budget knows what callers have used. Its answer may be a moment old.
 type Budget interface {
 	// Spent gives the tokens of models that a caller used today (UTC).
@@ -86,6 +92,10 @@ type Options struct {
 	Admin *Admin
 	// Apps are the applications of IM platforms.
 	Apps []ChannelApp
+	// Callbacks are the hosts that callback_url may name; none: it is refused.
+	Callbacks contracts.CallbackHosts
+	// Deliveries knows what became of replies on their way out; nil: nobody does.
+	Deliveries Deliveries
 	// Docs serves /openapi.json and /docs; nil: they are not there.
 	Docs http.Handler
 	// Abandoner finishes what no client can read any more; nil: it is answered.

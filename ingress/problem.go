@@ -57,11 +57,9 @@ func (in *Ingress) problem(err error, c echo.Context) {
 }
 
 func problemOf(c echo.Context, e *contracts.Error) contracts.Problem {
-	status := e.Code.Status()
-	return contracts.Problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message,
-		Code: e.Code, RequestID: requestID(c), ID: acceptedID(c),
-	}
+	p := contracts.NewProblem(e.Code, e.Message)
+	p.RequestID, p.ID, p.Delivery = requestID(c), acceptedID(c), deliveryOf(c)
+	return p
 }
 
 // publicError gives router errors a code; anything else is reduced by contracts.Public.

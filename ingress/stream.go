@@ -104,7 +104,7 @@ func (s *chatStream) ended(r *contracts.Result, gone error) error {
 		s.in.refused(s.c, e.Code)
 		_ = s.json("", "error", problemOf(s.c, e))
 	default:
-		_ = s.json("", "done", chatReply(r))
+		_ = s.json("", "done", contracts.NewChatReply(r))
 	}
 	return nil
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // commandOf reads a message as a command. What a client wrote for the model, as
-// part of messages of its own, is none.
+// part of messages of its own, is none, nor is what nobody can read.
 func commandOf(m *contracts.Message) (contracts.Command, bool) {
-	if m.Prompt != "" {
+	if m.Prompt != "" || m.Say != "" {
 		return contracts.Command{}, false
 	}
 	return contracts.ParseCommand(m.Text)
@@ -42,9 +42,8 @@ func (t *turn) command(task *mailbox.Task, m *contracts.Message, c contracts.Com
 		p.add(text)
 	}
 	t.log.Info().Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).Str("command", string(c.Name)).Msg("command answered")
-	o.Result, err = t.store.SealResult(m.Conversation, contracts.Result{
-		ID: m.ID, SessionID: m.SessionID, Reply: text, Finish: "stop", At: t.now().UTC(), Run: task.Run,
-	})
+	answer, err := t.said(task, m, text)
+	o.Result, o.Out = answer.Result, answer.Out
 	return o, err
 }
 

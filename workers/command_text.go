@@ -49,19 +49,26 @@ func chinese() words {
 	}
 }
 
-// wordsFor follows the script of the command, and else its route.
 func wordsFor(m *contracts.Message) words {
+	if inChinese(m) {
+		return chinese()
+	}
+	return english()
+}
+
+// inChinese follows the script of the message, and else its route.
+func inChinese(m *contracts.Message) bool {
 	for _, c := range m.Text {
 		if unicode.Is(unicode.Han, c) {
-			return chinese()
+			return true
 		}
 	}
 	for part := range strings.SplitSeq(m.Route, "/") {
 		if part == "zh" || strings.HasPrefix(part, "zh-") {
-			return chinese()
+			return true
 		}
 	}
-	return english()
+	return false
 }
 
 func (w *words) stop(messages int) string {

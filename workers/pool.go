@@ -31,7 +31,7 @@ type pool struct {
 	healthy  func(context.Context) error                       // nil when fetching makes sense
 	softStop time.Duration
 	log      zerolog.Logger
-	metrics  *metrics
+	settled  func(mailbox.Handled) // counts; nil: nobody does
 
 	crew    *crew
 	busy    atomic.Int32 // deliveries in the settler's hands
@@ -162,7 +162,9 @@ func (p *pool) settle(take, work context.Context, d jetstream.Msg) {
 		p.gate.release(1)
 	}()
 	handled, err := p.settler.Handle(take, work, d)
-	p.metrics.settled(handled)
+	if p.settled != nil {
+		p.settled(handled)
+	}
 	if err == nil || work.Err() != nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
+	"moltbot/workers/deliver"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
 	"moltbot/workers/prompt"
@@ -28,6 +29,9 @@ type turn struct {
 	log     zerolog.Logger
 	metrics *metrics
 	tracer  trace.Tracer // nil: no spans
+
+	maxAge   func(contracts.Channel, string) time.Duration // nil: any age
+	outcomes *deliver.Metrics
 }
 
 // identify names a message for the mailbox.
@@ -45,6 +49,12 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 	}
 	t.metrics.begin(task, m.Accepted)
 	defer t.metrics.end()
+	if err := t.stale(&m); err != nil {
+		return mailbox.Outcome{}, err
+	}
+	if m.Say != "" {
+		return t.said(&task, &m, m.Say)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	p := t.replies.piecesOf(&m, task)
@@ -179,10 +189,13 @@ func (t *turn) open(task mailbox.Task) (contracts.Message, error) {
 }
 
 func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, before history) (o mailbox.Outcome, err error) {
-	o.Result, err = t.store.SealResult(m.Conversation, contracts.Result{
+	result := contracts.Result{
 		ID: m.ID, SessionID: m.SessionID, Reply: a.Text, ToolCalls: a.ToolCalls, Model: a.Model, ModelVersion: a.Version,
 		Usage: a.Usage, Finish: a.Finish, At: a.at.UTC(), Run: task.Run, Table: a.table, Cached: a.Cached,
-	})
+	}
+	if o.Result, err = t.store.SealResult(m.Conversation, result); err == nil {
+		err = t.send(&o, &m, a.Text, result)
+	}
 	o.Trail = a.Key
 	if a.gone {
 		n := readNote(task.Note)
@@ -219,18 +232,20 @@ func (t *turn) Fail(task mailbox.Task, why *contracts.Error) mailbox.Outcome {
 	if err != nil {
 		m = contracts.Message{ID: task.ID, Conversation: task.Conversation}
 	}
-	code := why.Code
-	var cause *contracts.Error
-	if code == contracts.CodeDead && errors.As(why.Err, &cause) {
-		code = cause.Code // the client is told what went wrong, the operator that it was given up
-	}
+	code := failure(why)
 	withTrace(t.log.Warn(), task).Err(why).Str("request_id", m.RequestID).Str("message_id", task.ID).Str("user_id", m.Caller).
 		Str("code", string(code)).Msg("message ended without an answer")
-	result, err := t.store.SealResult(task.Conversation, contracts.Failed(m, code, why.Message, t.now().UTC()))
+	failed := contracts.Failed(m, code, why.Message, t.now().UTC())
+	failed.Run = task.Run
+	result, err := t.store.SealResult(task.Conversation, failed)
 	if err != nil {
 		t.log.Error().Err(err).Str("message_id", task.ID).Msg("failure not recorded for the client")
 	}
 	o := mailbox.Outcome{Result: result}
+	t.failed(&o, &m, failed)
+	if code == contracts.CodeStale {
+		t.outcomes.Stale(m.Channel)
+	}
 	if errors.Is(why, mailbox.ErrStopped) {
 		t.stopped(task, &m, why, &o)
 	}

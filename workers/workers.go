@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"moltbot/contracts"
+	"moltbot/workers/deliver"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
 	"moltbot/workers/prompt"
@@ -51,6 +52,14 @@ type Options struct {
 	PurgeEvery  time.Duration // default 250ms
 	MaxFinished uint64        // finished messages left in the stream; default 25000
 
+	// Delivery says how answers go out to IM platforms and callback URLs.
+	Delivery Delivery
+	// Senders speak to those, by channel.
+	Senders map[contracts.Channel]deliver.Sender
+	// MaxAge is how old a user's message on an IM platform may be to be answered; 0:
+	// any age. Default: any age.
+	MaxAge func(c contracts.Channel, app string) time.Duration
+
 	// Chores takes what is to be summarized; nil: nothing is. SummarizeAfter is how
 	// many turns must have fallen out of a prompt before; default 5.
 	Chores         Chores
@@ -75,6 +84,7 @@ type Workers struct {
 	o       Options
 	pool    *pool
 	janitor *mailbox.Janitor
+	deliver *delivery // nil: no answers go out here
 	replies *replies
 	notes   *notes
 	summary *summaries // nil: none
@@ -103,7 +113,9 @@ func New(o Options) (*Workers, error) {
 	mo.Identify, mo.Look, mo.Urge = identify, w.janitor.View, w.janitor.Urge
 	counts := newMetrics(o.Metrics, time.Now)
 	w.replies.metrics = counts
+	outcomes := deliver.NewMetrics(o.Metrics)
 	run := &turn{
+		maxAge: o.MaxAge, outcomes: outcomes,
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: o.Models,
 		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts,
 	}
@@ -122,10 +134,11 @@ func New(o Options) (*Workers, error) {
 	w.replies.stops = box.Stop
 	w.pool = &pool{
 		gate: newGate(o.Slots), settler: box, consumer: o.Consumer, healthy: w.Healthy,
-		softStop: o.SoftStop, log: o.Log, metrics: counts,
+		softStop: o.SoftStop, log: o.Log, settled: counts.settled,
 	}
 	counts.pool(o.Metrics, w.pool)
-	return w, nil
+	w.deliver, err = newDelivery(&o, outcomes, w.Healthy)
+	return w, err
 }
 
 // Run works until ctx ends, then drains: what runs gets SoftStop to finish.
@@ -140,13 +153,8 @@ func (w *Workers) Run(ctx context.Context) error {
 		return fmt.Errorf("listen for cancel requests: %w", err)
 	}
 	defer func() { _ = cancels.Unsubscribe() }()
-	for err := w.janitor.Look(ctx); err != nil && ctx.Err() == nil; err = w.janitor.Look(ctx) {
-		w.o.Log.Warn().Err(err).Msg("the queue or the store is not ready")
-		if _, err := w.o.Consumer(ctx); err != nil {
-			w.o.Log.Warn().Err(err).Msg("the queue could not be made again")
-		}
-		pause(ctx, retryFetch)
-	}
+	w.awaitQueue(ctx, w.janitor, w.o.Consumer)
+	stopDelivery := w.deliver.start(ctx, w.awaitQueue)
 	tidying, stopTidying := context.WithCancel(context.WithoutCancel(ctx))
 	tidied := make(chan error, 1)
 	go func() { tidied <- w.janitor.Run(tidying) }()
@@ -155,10 +163,22 @@ func (w *Workers) Run(ctx context.Context) error {
 	stopSummaries := w.summary.start()
 	w.o.Log.Info().Int("slots", w.o.Slots).Msg("workers ready")
 	err = w.pool.run(ctx)
+	stopDelivery() // what was just committed may still be sent
 	stopSummaries()
 	stopTidying()
 	<-noted
 	return errors.Join(err, <-tidied)
+}
+
+// awaitQueue waits until a stream and the store were looked at once.
+func (w *Workers) awaitQueue(ctx context.Context, j *mailbox.Janitor, consumer func(context.Context) (jetstream.Consumer, error)) {
+	for err := j.Look(ctx); err != nil && ctx.Err() == nil; err = j.Look(ctx) {
+		w.o.Log.Warn().Err(err).Msg("the queue or the store is not ready")
+		if _, err := consumer(ctx); err != nil {
+			w.o.Log.Warn().Err(err).Msg("the queue could not be made again")
+		}
+		pause(ctx, retryFetch)
+	}
 }
 
 // Healthy is nil when the queue answers and the store takes writes.
@@ -174,9 +194,9 @@ func (w *Workers) Healthy(ctx context.Context) error {
 	return nil
 }
 
-// Fetching is nil while the pool takes messages, or would with a free slot.
+// Fetching is nil while the pools take messages, or would with a free slot.
 func (w *Workers) Fetching(context.Context) error {
-	if w.pool.fetches.Load() {
+	if w.pool.fetches.Load() && w.deliver.fetching() {
 		return nil
 	}
 	return &contracts.Error{Code: contracts.CodeQueueDown, Message: "does not fetch", Retryable: true}
@@ -189,6 +209,21 @@ func (w *Workers) SetSlots(n int) { w.pool.resize(max(0, n)) }
 
 // Slots gives the limit and how many deliveries are being worked on.
 func (w *Workers) Slots() (limit, running int) { return w.pool.gate.size(), int(w.pool.busy.Load()) }
+
+// SetDeliverySlots is SetSlots for answers on their way out.
+func (w *Workers) SetDeliverySlots(n int) {
+	if w.deliver != nil {
+		w.deliver.pool.resize(max(0, n))
+	}
+}
+
+// DeliverySlots is Slots for answers on their way out; ok says that they go out here.
+func (w *Workers) DeliverySlots() (limit, running int, ok bool) {
+	if w.deliver == nil {
+		return 0, 0, false
+	}
+	return w.deliver.pool.gate.size(), int(w.deliver.pool.busy.Load()), true
+}
 
 func setDefaults(o *Options) {
 	if o.Slots == 0 {

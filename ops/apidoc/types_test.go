@@ -40,6 +40,8 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"DeadBody": contracts.DeadBody{}, "DeadFilter": contracts.DeadFilter{}, "DeadDone": contracts.DeadDone{},
 		"DeadRefused": contracts.DeadRefused{}, "DeadReply": contracts.DeadReply{},
 		"AdminKeys": contracts.AdminKeys{}, "KeyStatus": contracts.KeyStatus{}, "Resealing": contracts.Resealing{},
+		"Delivery": contracts.Delivery{}, "DeliveryAttempt": contracts.DeliveryAttempt{}, "CallbackEvent": contracts.CallbackEvent{},
+		"CallbackSecretRequest": contracts.CallbackSecretRequest{}, "CallbackSecretReply": contracts.CallbackSecretReply{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {

@@ -46,6 +46,7 @@ func (a *App) openAdmin(ctx context.Context) (*ingress.Admin, error) {
 	return &ingress.Admin{
 		Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint, Workers: a.roll, Resize: a.resize,
 		Models: modelAdmin{a}, Usage: a.usageReport, Purge: a.purgeCache, Owner: a.store.Owner, Tasks: newTaskAdmin(a.tasks), Keys: a.showKeys, Reseal: a.resealNow, Dead: letters,
+		CallbackSecret: a.showCallbackSecret,
 	}, nil
 }
 

@@ -26,6 +26,7 @@ import (
 	"moltbot/ops/keyring"
 	"moltbot/scheduler"
 	"moltbot/workers"
+	"moltbot/workers/deliver"
 	"moltbot/workers/model/cache"
 	"moltbot/workers/session"
 	"moltbot/workers/usage"
@@ -74,6 +75,9 @@ type App struct {
 	cache   *cache.Cache    // nil: there is none
 	usage   *usage.Store    // nil without the ingress role
 
+	// senders speak to IM platforms and callback URLs, by channel.
+	senders map[contracts.Channel]deliver.Sender
+
 	tasks  redis.UniversalClient // that of the background tasks
 	chores *scheduler.Client
 
@@ -88,10 +92,12 @@ type App struct {
 	prepared chan struct{} // closed when the queue and the store were checked
 	follower *follower
 	models   *models
-	closers  []closer
-	topology *topology
-	watch    watch
-	rotation rotation
+	// platforms are the applications of IM platforms; nil without ingress and workers.
+	platforms *Platforms
+	closers   []closer
+	topology  *topology
+	watch     watch
+	rotation  rotation
 }
 
 type closer struct {
@@ -115,7 +121,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		run  func(context.Context) error
 	}{
 		{"data directory", a.openData}, {"metrics", a.openWatch}, {"keys", a.openKeys}, {"redis", a.openRedis}, {"nats", a.openNATS},
-		{"workers", a.openWorkers}, {"scheduler", a.openScheduler}, {"ingress", a.openIngress},
+		{"senders", a.openSenders}, {"workers", a.openWorkers}, {"scheduler", a.openScheduler}, {"ingress", a.openIngress},
 	}
 	for _, s := range steps {
 		if err := s.run(ctx); err != nil {

@@ -18,6 +18,7 @@ import (
 	"moltbot/ops/config"
 	"moltbot/ops/observe"
 	"moltbot/scheduler"
+	"moltbot/workers/deliver"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/model"
 	"moltbot/workers/model/cache"
@@ -95,6 +96,7 @@ func (a *App) watchStores() {
 	maps.Copy(scripts, cache.Scripts())
 	maps.Copy(scripts, usage.Scripts())
 	maps.Copy(scripts, scheduler.Scripts())
+	maps.Copy(scripts, deliver.Scripts())
 	hook := observe.NewRedisHook(a.watch.registry, scripts)
 	a.rdb.AddHook(hook)
 	a.tasks.AddHook(hook)

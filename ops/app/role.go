@@ -67,11 +67,13 @@ func (a *App) openWorkers(context.Context) error {
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
 		Chores: a.summarized(a.chores, models), SummarizeAfter: c.Session.Summary.After,
+		Delivery: a.delivery(), Senders: a.senders, MaxAge: maxAge(c),
 	})
 	if err != nil {
 		return err
 	}
 	a.follower.addPool(contracts.PoolChat, c.Workers.Slots, a.workers.SetSlots)
+	a.follower.addPool(contracts.PoolDeliver, c.Deliver.Slots, a.workers.SetDeliverySlots)
 	return a.answerRoll(nc)
 }
 
@@ -116,6 +118,10 @@ func (a *App) openIngress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	hosts, err := contracts.ParseCallbackHosts(c.Callback.Hosts)
+	if err != nil {
+		return err
+	}
 	a.ingress, err = ingress.New(ingress.Options{
 		Node: a.node, Listener: a.listener, Conn: nc, Store: a.store, Sessions: a.store, Opener: a.store, Sealer: a.keys.Sealer(),
 		Namer: a.namer, Verifier: verifier{a.keys}, Log: a.o.Log, Checks: a.checks(nc.IsConnected), Repair: a.repair,
@@ -124,7 +130,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		HeaderTimeout: c.HTTP.HeaderTimeout, ReadTimeout: c.HTTP.ReadTimeout, Cap: c.Reply.Cap, StreamCap: c.Reply.StreamCap, Abandoner: a.store, Stopper: a.store,
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, DailyTokens: int64(c.HTTP.DailyTokens), Budget: a.usage, Limits: a.rdb, TrustedProxy: proxies,
-		Metrics: a.registerer(), Traces: a.tracerProvider(),
+		Metrics: a.registerer(), Traces: a.tracerProvider(), Callbacks: hosts,
 	})
 	return err
 }

@@ -50,10 +50,12 @@ func (a *App) answerRoll(nc *nats.Conn) error {
 
 func (a *App) worker(host string) contracts.WorkerStatus {
 	slots, inUse := a.workers.Slots()
+	sending, inDelivery, _ := a.workers.DeliverySlots()
 	return contracts.WorkerStatus{
 		Node: a.node, Host: host, PID: os.Getpid(), Build: a.o.Version, Started: a.started.UTC(),
 		Pools: map[contracts.Pool]contracts.PoolStatus{
-			contracts.PoolChat: {Slots: slots, InUse: inUse, Configured: a.o.Config.Workers.Slots},
+			contracts.PoolChat:    {Slots: slots, InUse: inUse, Configured: a.o.Config.Workers.Slots},
+			contracts.PoolDeliver: {Slots: sending, InUse: inDelivery, Configured: a.o.Config.Deliver.Slots},
 		},
 		Models: a.models.status(),
 	}
@@ -108,7 +110,7 @@ func (a *App) resize(ctx context.Context, pool contracts.Pool, r contracts.PoolR
 		return reply, queueDown(err)
 	}
 	processes := runningPool(workers, pool)
-	if r.Slots != nil && pool == contracts.PoolChat {
+	if r.Slots != nil {
 		if err := fitsQueue(*r.Slots, processes, a.o.Config.Queue.MaxAckPending); err != nil {
 			return reply, err
 		}

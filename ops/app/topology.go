@@ -43,16 +43,28 @@ func keptTotal(q config.Queue) int64           { return max(1, q.MaxMessages/4) 
 func keptPerConversation(q config.Queue) int64 { return max(1, q.MaxPerConversation/4) }
 
 func chatStream(c config.Config) jetstream.StreamConfig {
+	s := queueStream(c, contracts.StreamChat, contracts.SubjectsChat)
+	s.Description, s.AllowAtomicPublish = "messages on their way to the workers", true
+	return s
+}
+
+func sendStream(c config.Config) jetstream.StreamConfig {
+	s := queueStream(c, contracts.StreamSend, contracts.SubjectsSend)
+	s.Description = "answers on their way to IM platforms and callback URLs"
+	return s
+}
+
+// queueStream is a stream that is a mailbox: it refuses what does not fit, and
+// keeps what is finished until a purge.
+func queueStream(c config.Config, name, subjects string) jetstream.StreamConfig {
 	q := c.Queue
 	return jetstream.StreamConfig{
-		Name: contracts.StreamChat, Subjects: []string{contracts.SubjectsChat},
-		Description: "messages on their way to the workers",
-		Retention:   jetstream.LimitsPolicy, // ops/docs/adr/0001
-		Storage:     jetstream.FileStorage, Replicas: c.NATS.Replicas,
+		Name: name, Subjects: []string{subjects},
+		Retention: jetstream.LimitsPolicy, // ops/docs/adr/0001
+		Storage:   jetstream.FileStorage, Replicas: c.NATS.Replicas,
 		Discard: jetstream.DiscardNew, MaxMsgs: q.MaxMessages + keptTotal(q), MaxBytes: q.MaxBytes,
 		MaxMsgsPerSubject: q.MaxPerConversation + keptPerConversation(q), DiscardNewPerSubject: true,
-		MaxMsgSize: maxMessage, Duplicates: q.Duplicates, AllowDirect: true, AllowAtomicPublish: true,
-		MaxConsumers: -1,
+		MaxMsgSize: maxMessage, Duplicates: q.Duplicates, AllowDirect: true, MaxConsumers: -1,
 	}
 }
 
@@ -64,9 +76,19 @@ func deadStream(c config.Config) jetstream.StreamConfig {
 	}
 }
 
-func chatConsumer(c config.Config) jetstream.ConsumerConfig {
+// queue is a stream that is a mailbox, with its one consumer.
+type queue struct {
+	stream   func(config.Config) jetstream.StreamConfig
+	name     string
+	consumer string
+}
+
+func chatQueue() queue { return queue{chatStream, contracts.StreamChat, contracts.ConsumerChat} }
+func sendQueue() queue { return queue{sendStream, contracts.StreamSend, contracts.ConsumerSend} }
+
+func (q queue) consumerConfig(c config.Config) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable: contracts.ConsumerChat, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+		Durable: q.consumer, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: c.Queue.AckWait, MaxDeliver: -1, MaxAckPending: c.Queue.MaxAckPending, MaxWaiting: 2048,
 	}
 }
@@ -76,14 +98,17 @@ func chatConsumer(c config.Config) jetstream.ConsumerConfig {
 func (t *topology) ensure(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, want := range []jetstream.StreamConfig{chatStream(t.c), deadStream(t.c)} {
-		if err := t.ensureStream(ctx, want); err != nil {
+	if err := t.ensureStream(ctx, deadStream(t.c)); err != nil {
+		return err
+	}
+	for _, q := range []queue{chatQueue(), sendQueue()} {
+		if err := t.ensureStream(ctx, q.stream(t.c)); err != nil {
 			return err
 		}
-	}
-	_, err := t.js.CreateOrUpdateConsumer(ctx, contracts.StreamChat, chatConsumer(t.c))
-	if err := t.judge("consumer "+contracts.ConsumerChat, err); err != nil {
-		return err
+		_, err := t.js.CreateOrUpdateConsumer(ctx, q.name, q.consumerConfig(t.c))
+		if err := t.judge("consumer "+q.consumer, err); err != nil {
+			return err
+		}
 	}
 	return t.judge("bucket "+contracts.BucketConfig, t.ensureBucket(ctx))
 }
@@ -195,20 +220,29 @@ func final(e *jetstream.APIError) bool {
 // consumer finds the consumer of the messages and makes it, and the stream,
 // again where somebody deleted them.
 func (t *topology) consumer(ctx context.Context) (jetstream.Consumer, error) {
+	return t.consumerOf(ctx, chatQueue())
+}
+
+// sendConsumer is the same for answers on their way out.
+func (t *topology) sendConsumer(ctx context.Context) (jetstream.Consumer, error) {
+	return t.consumerOf(ctx, sendQueue())
+}
+
+func (t *topology) consumerOf(ctx context.Context, q queue) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	c, err := t.js.Consumer(ctx, contracts.StreamChat, contracts.ConsumerChat)
+	c, err := t.js.Consumer(ctx, q.name, q.consumer)
 	if err == nil {
 		return c, nil
 	}
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("find consumer: %w", err)
 	}
-	t.log.Error().Err(err).Msg("the queue is missing, making it again")
+	t.log.Error().Err(err).Str("stream", q.name).Msg("the queue is missing, making it again")
 	if err := t.ensure(ctx); err != nil {
 		return nil, err
 	}
-	return t.js.Consumer(ctx, contracts.StreamChat, contracts.ConsumerChat)
+	return t.js.Consumer(ctx, q.name, q.consumer)
 }
 
 // status counts what is in the queue.
@@ -219,6 +253,12 @@ func (t *topology) status(ctx context.Context) (q contracts.QueueStatus, err err
 	}
 	info := c.CachedInfo()
 	q.Waiting, q.InProgress = info.NumPending, info.NumAckPending
+	send, err := t.js.Consumer(ctx, contracts.StreamSend, contracts.ConsumerSend)
+	if err != nil {
+		return q, fmt.Errorf("read consumer of answers: %w", err)
+	}
+	out := send.CachedInfo()
+	q.Sending = out.NumPending + uint64(max(0, out.NumAckPending))
 	dead, err := t.js.Stream(ctx, contracts.StreamDead)
 	if err != nil {
 		return q, fmt.Errorf("read dead letters: %w", err)

@@ -124,9 +124,10 @@ type Deliver struct {
 
 // Callback says what becomes of callback_url.
 type Callback struct {
-	Hosts    []string      `koanf:"hosts" doc:"Hosts that a caller's callback_url may name, as user=host, or *=host for every caller; none means that callback_url is refused."`
-	RetryFor time.Duration `koanf:"retry_for" doc:"Total time an answer is tried again that its URL did not take."`
-	Timeout  time.Duration `koanf:"timeout" doc:"Longest wait for the URL to take an answer."`
+	Hosts       []string      `koanf:"hosts" doc:"Hosts that a caller's callback_url may name, as user=host, or *=host for every caller; *.domain stands for all hosts below it, http://host allows it without TLS; none means that callback_url is refused."`
+	Generations []string      `koanf:"generations" doc:"Number of the callback secret of a caller, as user=2; 1 is that of all others. Callbacks are signed with the secret of that number and with the next one."`
+	RetryFor    time.Duration `koanf:"retry_for" doc:"Total time an answer is tried again that its URL did not take."`
+	Timeout     time.Duration `koanf:"timeout" doc:"Longest wait for the URL to take an answer."`
 }
 
 // How messages of an application come.

@@ -44,6 +44,7 @@ func (c Config) mistakes() []finding {
 	f.scheduler(c.Scheduler)
 	f.limits(c)
 	f.channels(c)
+	f.outbound(c)
 	f.systems(c.Session.Systems)
 	f = append(f, c.Model.checks("model.")...)
 	return f

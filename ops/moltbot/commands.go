@@ -92,7 +92,8 @@ func (s *statusCmd) Run(ctx context.Context, c *cli, out *console) error {
 	}
 	fmt.Fprintf(out.out, "moltbot %s, node %s, roles %s, up %s\n", r.Version, r.Node, strings.Join(r.Roles, "+"), time.Duration(r.Uptime)*time.Second)
 	fmt.Fprintf(out.out, "store    %s\nmodel    %s\n", r.Store, r.Model)
-	fmt.Fprintf(out.out, "queue    %d waiting, %d in progress, %d dead letters\n", r.Queue.Waiting, r.Queue.InProgress, r.Queue.Dead)
+	fmt.Fprintf(out.out, "queue    %d waiting, %d in progress, %d answers on their way out, %d dead letters\n",
+		r.Queue.Waiting, r.Queue.InProgress, r.Queue.Sending, r.Queue.Dead)
 	fmt.Fprintf(out.out, "workers  %d of %d slots in use%s\nrequests %d waiting\n", r.SlotsUse, r.Slots, wantedSlots(r.SlotsWanted), r.Waiting)
 	if r.Metrics != "" {
 		fmt.Fprintf(out.out, "metrics  http://%s/metrics\n", reachable(r.Metrics))

@@ -51,6 +51,9 @@ type cli struct {
 	Dead    deadCmd    `cmd:"" help:"Messages and answers that were given up on: list, show, replay, drop."`
 	Session sessionCmd `cmd:"" help:"Sessions of callers: list, show, erase."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
+
+	Callback callbackCmd `cmd:"" help:"Secrets of callback URLs."`
+
 	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
 	Bench   benchCmd   `cmd:"" help:"Measure how fast this machine runs it."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -35,6 +35,11 @@ var sections = map[string]string{
 	"trace":     "Traces",
 
 	"connection_pool": "Connection pool",
+
+	"dingtalk": "DingTalk",
+	"feishu":   "Feishu",
+	"deliver":  "Answers on their way out",
+	"callback": "Callbacks",
 }
 
 // writeReference prints keys as Markdown, one table per section, in their order,

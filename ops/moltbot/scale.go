@@ -14,7 +14,7 @@ import (
 )
 
 type scaleCmd struct {
-	Pools   []string `arg:"" name:"pool=slots" help:"chat=64: slots of each process; 0 pauses; chat=default: what each process is configured with."`
+	Pools   []string `arg:"" name:"pool=slots" help:"chat=64 or deliver=32: slots of each process; 0 pauses; chat=default: what each process is configured with."`
 	Wait    bool     `default:"true" negatable:"" help:"Wait until every process follows."`
 	DataDir string   `name:"data-dir" placeholder:"DIR" help:"Data directory of an ingress process."`
 	JSON    bool     `help:"Print JSON."`

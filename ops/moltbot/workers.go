@@ -86,7 +86,8 @@ func printWorkers(out io.Writer, r contracts.AdminWorkers, now time.Time) error 
 	if len(r.Workers) == 0 {
 		fmt.Fprintln(out, "no process with the workers role answers")
 	}
-	fmt.Fprintf(out, "wanted  %s\nqueue   %d waiting, %d in progress\n", sayWanted(r.Wanted), r.Queue.Waiting, r.Queue.InProgress)
+	fmt.Fprintf(out, "wanted  %s\nqueue   %d waiting, %d in progress, %d answers on their way out\n",
+		sayWanted(r.Wanted), r.Queue.Waiting, r.Queue.InProgress, r.Queue.Sending)
 	return nil
 }
 

@@ -18,6 +18,8 @@ type Part struct {
 	// a-z 0-9, for platforms that drop a repeat by it (Feishu: uuid, 1 h, facts).
 	Key  string
 	Text string // as the platform is to show it
+	// Since is when this delivery was first tried; zero: not known.
+	Since time.Time
 }
 
 // Sender speaks to one kind of receiver.

@@ -22,8 +22,12 @@ func (m *Mailbox) bury(ctx context.Context, h *holding, t Task, why *contracts.E
 	return m.publishDead(ctx, contracts.Dead{
 		ID: t.ID, Conversation: h.conversation, Code: why.Code, Detail: detail, Attempts: t.Attempt,
 		Sequence: t.Sequence, Subject: t.Subject, Original: t.Data,
-	}, "dead-"+m.o.Stream+"-"+t.ID) // a message and its answer have one id, and may both die
+	}, m.deadID(t.ID))
 }
+
+// deadID names the dead letter of a message: what is said of it and its answer on
+// the way out are two.
+func (m *Mailbox) deadID(id string) string { return "dead-" + m.o.Role + "-" + id }
 
 // buryRaw moves away a message whose subject names no conversation. It belongs
 // to nobody's order, so no lease is needed.
@@ -32,7 +36,7 @@ func (m *Mailbox) buryRaw(ctx context.Context, d jetstream.Msg, meta *jetstream.
 	m.o.Log.Error().Str("message_id", id).Msg("message with a foreign subject moved to the dead letters")
 	err := m.publishDead(ctx, contracts.Dead{
 		ID: id, Code: contracts.CodeDead, Sequence: meta.Sequence.Stream, Subject: d.Subject(), Original: d.Data(),
-	}, "dead-"+id)
+	}, m.deadID(id))
 	if err != nil {
 		_ = d.NakWithDelay(m.o.BusyDelay) // it comes again
 		return HandledGiven, err

@@ -142,6 +142,13 @@ func ChatConsumer(q Queue) jetstream.ConsumerConfig {
 	}
 }
 
+// SendConsumer is the consumer of SEND.
+func SendConsumer(q Queue) jetstream.ConsumerConfig {
+	c := ChatConsumer(q)
+	c.Durable = contracts.ConsumerSend
+	return c
+}
+
 // ChatStream is CHAT.
 func ChatStream(q Queue) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{

@@ -68,8 +68,32 @@ type message struct {
 	UUID     string `json:"uuid,omitempty"`
 }
 
-// post sends m and gives the id of what users see now.
+// settled is how often a message may be still on its way before it has arrived.
+const settled = 3
+
+// post sends m and gives the id of what users see now. Feishu may say of a message
+// that it has already, by its uuid, that it is being sent; no official text says
+// whether that ever becomes a success. After a while it has been sent.
 func (c *Client) post(ctx context.Context, path string, params larkcore.PathParams, m message) (string, error) {
+	for n := 1; ; n++ {
+		id, err := c.postOnce(ctx, path, params, m)
+		if codeOf(err) != inFlight {
+			return id, err
+		}
+		if n == settled {
+			return "", nil
+		}
+		pause := time.NewTimer(c.o.Settle)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return "", err
+		case <-pause.C:
+		}
+	}
+}
+
+func (c *Client) postOnce(ctx context.Context, path string, params larkcore.PathParams, m message) (string, error) {
 	req := larkcore.ApiReq{HttpMethod: http.MethodPost, ApiPath: path, PathParams: params, Body: &m}
 	if m.Receiver != "" {
 		req.QueryParams = larkcore.QueryParams{"receive_id_type": {receiverKind(m.Receiver)}}

@@ -42,8 +42,8 @@ func codeOf(err error) int64 {
 // A rate is said in calls a second (facts), so it has passed after one.
 const ratePause = time.Second
 
-// inFlight is how long Feishu gets for a message that it is still sending.
-const inFlight = 2 * time.Second
+// inFlight: a try before this one is still on its way.
+const inFlight = 230049
 
 // judge turns a code into a verdict; nil: it is a success.
 func judge(r *call.Reply, code int64) error {
@@ -59,8 +59,8 @@ func judge(r *call.Reply, code int64) error {
 		f.Verdict, f.Wait = deliver.VerdictRetry, max(ratePause, r.Wait("x-ogw-ratelimit-reset"))
 	case isToken(code):
 		f.Verdict = deliver.VerdictRetry
-	case code == 230049: // a try before this one is still on its way
-		f.Verdict, f.Wait = deliver.VerdictUncertain, inFlight
+	case code == inFlight:
+		f.Verdict = deliver.VerdictUncertain
 	case final(code):
 	case r.Status >= 500:
 		f.Verdict = deliver.VerdictUncertain

@@ -38,7 +38,10 @@ type Options struct {
 	Timeout   time.Duration // for the answer to one call; default 90s
 	Sign      string        // SignReaction, SignText or anything else for none
 	Emoji     string        // of SignReaction; default OnIt
-	Now       func() time.Time
+	// Settle is how long Feishu gets for a message of which it says that it is
+	// still being sent. Default: 2s.
+	Settle time.Duration
+	Now    func() time.Time
 }
 
 // Client is one application at Feishu.
@@ -60,6 +63,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Emoji == "" {
 		o.Emoji = "OnIt"
+	}
+	if o.Settle <= 0 {
+		o.Settle = 2 * time.Second
 	}
 	c := &Client{o: o}
 	c.calls, c.files = c.config(guard{}, maxAnswer), c.config(guard{binary: true}, maxImage)

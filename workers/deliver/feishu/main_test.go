@@ -113,13 +113,6 @@ func (p *platform) giveToken(w http.ResponseWriter, r *http.Request, body string
 	answer(w, 200, `{"code":0,"msg":"ok","tenant_access_token":"`+p.valid+`","expire":7200}`)
 }
 
-// expire makes every token given so far invalid.
-func (p *platform) expire() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.valid = "expired"
-}
-
 func (p *platform) asked() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

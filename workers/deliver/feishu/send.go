@@ -2,6 +2,7 @@ package feishu
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -104,7 +105,7 @@ func (c *Client) send(ctx context.Context, o *contracts.Origin, f form, m messag
 // Tell sends a text to a chat, a user (open_id, union_id, user_id) or an e-mail
 // address, to try whether that works.
 func (c *Client) Tell(ctx context.Context, to, text string) (string, error) {
-	return c.post(ctx, pathCreate, nil, message{Receiver: to, Type: "text", Content: asText(text)})
+	return c.post(ctx, pathCreate, nil, message{Receiver: to, Type: "text", Content: asText(text), UUID: rand.Text()})
 }
 
 // receiverKind says what kind of id it is: Feishu gives each its own beginning.

@@ -2,6 +2,8 @@ package feishu
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -133,7 +135,6 @@ func TestVerdicts(t *testing.T) {
 		"rate of the chat":         {says(400, 230020), deliver.VerdictRetry, "230020", time.Second},
 		"rate with 200":            {says(200, 11232), deliver.VerdictRetry, "11232", time.Second},
 		"service limit":            {says(400, 11233), deliver.VerdictRetry, "11233", time.Second},
-		"still being sent":         {says(400, 230049), deliver.VerdictUncertain, "230049", 2 * time.Second},
 		"not in the group, by 200": {says(200, 230002), deliver.VerdictFinal, "230002", 0},
 		"not in the group":         {says(400, 230002), deliver.VerdictFinal, "230002", 0},
 		"sensitive":                {says(400, 230022), deliver.VerdictFinal, "230022", 0},
@@ -169,6 +170,31 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%d calls", n)
 			}
 		})
+	}
+}
+
+// Feishu has it already and says that it is being sent: once, or for ever.
+func TestStillBeingSent(t *testing.T) {
+	still := says(400, 230049)
+	for want, script := range map[string][]http.HandlerFunc{"om_sent": {still}, "": {still, still, still}} {
+		p := newPlatform(t, script...)
+		id, err := send(t, p.client(Options{Settle: time.Millisecond}), message1())
+		if id != want || err != nil {
+			t.Errorf("%q, %v, want %q", id, err, want)
+		}
+		for _, r := range p.requests() {
+			if r.body["uuid"] != p.requests()[0].body["uuid"] {
+				t.Error("another uuid")
+			}
+		}
+	}
+	p := newPlatform(t, still)
+	s := &Sender{Apps: Apps{"default": p.client(Options{Settle: time.Hour})}}
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	_, err := s.Send(ctx, message1(), s.Parts(message1())[0])
+	if f := failure(t, err); f.Verdict != deliver.VerdictUncertain {
+		t.Error(f)
 	}
 }
 
@@ -325,5 +351,28 @@ func TestAnApplicationThatIsGone(t *testing.T) {
 	_, err := s.Send(context.Background(), a, s.Parts(a)[0])
 	if f := failure(t, err); f.Verdict != deliver.VerdictFinal {
 		t.Error(f)
+	}
+}
+
+// What the model writes pings nobody, in no form.
+func TestNobodyIsPinged(t *testing.T) {
+	p := newPlatform(t, says(400, 230099))
+	a := message1()
+	a.Text = "<at user_id=\"all\">all</at> &lt;at id=all&gt; `<at user_id=\"ou_1\">` \\<at id=all> <AT user_id=all></AT>\n\n    <at user_id=\"all\"></at>\n\n@all"
+	if _, err := send(t, p.client(Options{}), a); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range p.requests() {
+		content, _ := r.body["content"].(string)
+		var plain any
+		if err := json.Unmarshal([]byte(content), &plain); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToLower(fmt.Sprint(plain)), "<at") {
+			t.Errorf("%s: %v", r.body["msg_type"], plain)
+		}
+	}
+	if n := len(p.requests()); n != 2 {
+		t.Errorf("%d requests", n)
 	}
 }
