@@ -162,7 +162,7 @@ func (a *alone) mint(args ...string) string {
 // program. openai_client.mjs has what it expects.
 func TestOpenAIClientForJavaScript(t *testing.T) {
 	t.Parallel() // it waits more than it works
-	dir := clientForJS(t)
+	dir := clientForJS(t, "openai_client.mjs")
 	a := startAlone(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -185,35 +185,6 @@ func TestOpenAIClientForJavaScript(t *testing.T) {
 			t.Errorf("%q was asked %d times, want %d", text, n, want)
 		}
 	}
-}
-
-// clientForJS is a directory with the script and what it needs, exactly as locked.
-func clientForJS(t *testing.T) string {
-	t.Helper()
-	missing := func(format string, args ...any) {
-		t.Helper()
-		if os.Getenv("CI") != "" {
-			t.Fatalf(format+", and CI must not skip this", args...)
-		}
-		t.Skipf(format, args...)
-	}
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing("no %s on PATH", tool)
-		}
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", "openai_client.mjs"} {
-		copyFile(t, name, filepath.Join(dir, name))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		missing("npm ci: %v\n%s", err, out)
-	}
-	return dir
 }
 
 // TestOpenAIClientForGo does the same, shorter, with the official Go module.

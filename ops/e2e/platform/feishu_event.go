@@ -115,6 +115,9 @@ func (f *FeishuAPI) stamp(in *Incoming) http.Header {
 	return in.stamp
 }
 
+// Request is the first call of the webhook with a message.
+func (f *FeishuAPI) Request(in *Incoming) (http.Header, []byte) { return f.stamp(in), in.body }
+
 // CheckURL registers the webhook as the console does, plain or encrypted: the
 // challenge must come back within a second.
 func (f *FeishuAPI) CheckURL(ctx context.Context, encrypted bool) error {
