@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -148,4 +150,18 @@ func (c *channels) stored(ctx context.Context) uint64 {
 		c.t.Fatal(err)
 	}
 	return s.CachedInfo().State.Msgs
+}
+
+// forge posts what no platform has signed.
+func (c *channels) forge(ctx context.Context, path string, header http.Header, body []byte) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	req.Header = header.Clone()
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	return res.StatusCode, res.Body.Close()
 }

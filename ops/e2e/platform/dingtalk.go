@@ -105,7 +105,7 @@ func (d *DingTalkAPI) with(op string, h func(r *http.Request, body []byte) answe
 		case !d.holds(token):
 			return d.refuse(http.StatusUnauthorized, "InvalidAuthentication", "invalid access token")
 		}
-		if _, ok := d.take(op, dingPerAPI); !ok {
+		if _, ok := d.take(op, dingPerAPI); !ok && !d.o.Unlimited {
 			return d.refuse(http.StatusForbidden, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi", "too many calls in a second")
 		}
 		return h(r, body)
@@ -271,6 +271,16 @@ func (d *DingTalkAPI) ExpireSessions(life time.Duration) {
 	}
 }
 
+// Sessions are the secrets of all session webhooks.
+func (d *DingTalkAPI) Sessions() (all []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for k := range d.sessions {
+		all = append(all, k)
+	}
+	return all
+}
+
 // Write makes a message to the robot.
 func (d *DingTalkAPI) Write(m Message) *Incoming {
 	in := &Incoming{Message: m, Platform: DingTalk, ID: name("msg", 12) + "=="}
@@ -313,6 +323,9 @@ func (d *DingTalkAPI) Write(m Message) *Incoming {
 func (d *DingTalkAPI) Push(ctx context.Context, in *Incoming) error {
 	return d.push(ctx, in, d.sign)
 }
+
+// Request is the first call of the webhook with a message.
+func (d *DingTalkAPI) Request(in *Incoming) (http.Header, []byte) { return d.sign(), in.body }
 
 // sign is the base64 HMAC-SHA256 of time and secret; it does not cover the body
 // (facts 2.1).

@@ -183,12 +183,12 @@ func (f *FeishuAPI) send(chat, to string, q sending) answer {
 	if q.UUID == "" || len(q.UUID) > longestUUID {
 		return f.wrong(230001, "uuid %q", q.UUID)
 	}
-	if wait, ok := f.take("app", feishuPerApp); !ok {
+	if wait, ok := f.take("app", feishuPerApp); !ok && !f.o.Unlimited {
 		a := f.refuse(http.StatusTooManyRequests, 99991400, "request trigger frequency limit")
 		a.header = map[string]string{"x-ogw-ratelimit-limit": strconv.Itoa(feishuPerApp), "x-ogw-ratelimit-reset": strconv.Itoa(int(math.Ceil(wait.Seconds())))}
 		return a
 	}
-	if _, ok := f.take("chat "+chat, feishuPerChat); !ok {
+	if _, ok := f.take("chat "+chat, feishuPerChat); !ok && !f.o.Unlimited {
 		return f.refuse(http.StatusBadRequest, 230020, "the chat's frequency limit is reached")
 	}
 	f.mu.Lock()

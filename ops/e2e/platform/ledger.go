@@ -9,6 +9,9 @@ import (
 
 // Ledger is the outside judge: what users wrote, and what they were shown.
 type Ledger struct {
+	// OnShow is called with every message that users see; nil: nobody is.
+	OnShow func(Shown)
+
 	mu    sync.Mutex
 	wrote []*Incoming
 	shown []Shown
@@ -38,9 +41,12 @@ func (l *Ledger) acked(in *Incoming) {
 }
 
 func (l *Ledger) show(s Shown) {
+	s.At = time.Now()
+	if l.OnShow != nil {
+		defer l.OnShow(s)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s.At = time.Now()
 	l.shown = append(l.shown, s)
 	if l.saw != nil {
 		close(l.saw)

@@ -41,6 +41,8 @@ type Platform interface {
 	// Push calls our webhook with it, and again as the platform does, until it is
 	// acknowledged.
 	Push(ctx context.Context, in *Incoming) error
+	// Request is the first call of the webhook with it, for those who push themselves.
+	Request(in *Incoming) (http.Header, []byte)
 }
 
 // Incoming is a message on its way to our webhook.
@@ -61,6 +63,8 @@ type Options struct {
 	Faults func(Call) Fault
 	// Redeliver are the waits before a webhook is called again; nil: once only.
 	Redeliver []time.Duration
+	// Unlimited takes any number of calls in a second.
+	Unlimited bool
 	// Listen is the address; empty: any port of this machine.
 	Listen string
 }

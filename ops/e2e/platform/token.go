@@ -52,3 +52,10 @@ func (t *tokens) Issued() int {
 	defer t.mu.Unlock()
 	return t.issued
 }
+
+// Token is the one that is given now.
+func (t *tokens) Token() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now
+}
