@@ -53,7 +53,12 @@ func NewDingTalk(app DingTalkApp, o Options) (*DingTalkAPI, error) {
 		side: newSide(DingTalk, o), App: app, Image: PNG(), life: sessionLife,
 		chats: map[string]bool{}, direct: map[string]string{}, sessions: map[string]session{},
 	}
+	connector, err := d.connector()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	mux.Handle("POST /v1.0/gateway/connections/open", connector)
 	mux.HandleFunc("POST /v1.0/oauth2/accessToken", d.serve(OpToken, d.token))
 	mux.HandleFunc("POST /v1.0/robot/groupMessages/send", d.serve(OpCreate, d.with(OpCreate, d.group)))
 	mux.HandleFunc("POST /v1.0/robot/oToMessages/batchSend", d.serve(OpDirect, d.with(OpDirect, d.batch)))
@@ -315,6 +320,7 @@ func (d *DingTalkAPI) Write(m Message) *Incoming {
 		body["text"] = map[string]any{"content": text}
 	}
 	in.body = []byte(encode(body))
+	in.plain = in.body
 	d.write(in)
 	return in
 }

@@ -23,7 +23,6 @@ const (
 	OpReaction = "reaction" // a sign at a message is set or removed
 	OpImage    = "image"    // an image is asked for
 	OpFile     = "file"     // DingTalk: the image itself
-	OpConnect  = "connect"  // a long connection is asked for
 )
 
 // Sends reports whether the call shows users a message.

@@ -63,7 +63,12 @@ func NewFeishu(app FeishuApp, o Options) (*FeishuAPI, error) {
 		side: newSide(Feishu, o), tokens: tokens{prefix: "t-"}, App: app, Image: PNG(),
 		rooms: map[string]bool{}, chats: map[string]string{}, direct: map[string]string{}, uuids: map[string]repeat{}, signs: map[string]string{},
 	}
+	connector, err := f.connector()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	mux.Handle("POST /callback/ws/endpoint", connector)
 	mux.HandleFunc("POST /open-apis/auth/v3/tenant_access_token/internal", f.serve(OpToken, f.token))
 	mux.HandleFunc("GET /open-apis/bot/v3/info", f.serve(OpBot, f.with(f.bot)))
 	mux.HandleFunc("POST /open-apis/im/v1/messages", f.serve(OpCreate, f.with(f.create)))

@@ -27,14 +27,16 @@ func (f *FeishuAPI) Write(m Message) *Incoming {
 		f.direct[m.User] = m.Chat
 	}
 	f.mu.Unlock()
-	in.body = f.seal(f.Event(in))
+	in.plain = f.Event(in)
+	in.body = f.seal(in.plain)
 	f.write(in)
 	return in
 }
 
 // Again is the same message in another event, as the platform pushes it at times.
 func (f *FeishuAPI) Again(in *Incoming) *Incoming {
-	return &Incoming{Message: in.Message, Platform: Feishu, ID: in.ID, body: f.seal(f.Event(in))}
+	plain := f.Event(in)
+	return &Incoming{Message: in.Message, Platform: Feishu, ID: in.ID, plain: plain, body: f.seal(plain)}
 }
 
 // Event is the plain event of a message.

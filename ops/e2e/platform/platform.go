@@ -13,6 +13,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"sync"
 	"time"
 )
@@ -63,6 +65,12 @@ type Options struct {
 	Faults func(Call) Fault
 	// Redeliver are the waits before a webhook is called again; nil: once only.
 	Redeliver []time.Duration
+	// LongConnections is the base URL of a server that plays the platform's: who asks
+	// where to connect is passed on to it. Empty: there is none.
+	LongConnections string
+	// Over brings an event or message over such a connection, until it is
+	// acknowledged, instead of by webhook; nil: by webhook.
+	Over func(ctx context.Context, plain []byte) error
 	// Unlimited takes any number of calls in a second.
 	Unlimited bool
 	// Listen is the address; empty: any port of this machine.
@@ -124,6 +132,18 @@ func (s *side) listen(routes http.Handler) error {
 
 // URL is the base of the API, and the origin of session webhooks.
 func (s *side) URL() string { return s.url }
+
+// connector passes on who asks where to connect.
+func (s *side) connector() (http.Handler, error) {
+	if s.o.LongConnections == "" {
+		return http.NotFoundHandler(), nil
+	}
+	to, err := url.Parse(s.o.LongConnections)
+	if err != nil {
+		return nil, fmt.Errorf("long connections of %s: %w", s.name, err)
+	}
+	return httputil.NewSingleHostReverseProxy(to), nil
+}
 
 // Close ends it; calls that hang are cut.
 func (s *side) Close() {

@@ -25,9 +25,13 @@ var errUnacked = errors.New("not acknowledged")
 // push calls the webhook until it says 200, as often as the schedule allows. sign
 // makes the headers of each call.
 func (s *side) push(ctx context.Context, in *Incoming, sign func() http.Header) error {
+	once := func() error { return s.post(ctx, in, sign()) }
+	if s.o.Over != nil {
+		once = func() error { return s.o.Over(ctx, in.plain) }
+	}
 	var last error
 	for try := 0; ; try++ {
-		if last = s.post(ctx, in, sign()); last == nil {
+		if last = once(); last == nil {
 			s.Ledger.acked(in)
 			return nil
 		}
