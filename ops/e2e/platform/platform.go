@@ -52,6 +52,7 @@ type Incoming struct {
 	Message
 	Platform string
 	ID       string      // the platform's message_id or msgId
+	plain    []byte      // the event or message itself
 	body     []byte      // as it is posted
 	stamp    http.Header // of the first call
 	acked    bool        // under the ledger's lock
