@@ -51,6 +51,9 @@ type Admin struct {
 	// Tasks shows and changes background tasks; nil: nobody can.
 	Tasks TaskAdmin
 
+	// Dead shows, replays and drops dead letters; nil: nobody can.
+	Dead DeadAdmin
+
 	srv *http.Server
 }
 
@@ -108,6 +111,9 @@ func (a *Admin) open(in *Ingress) {
 	if a.Tasks != nil {
 		e.GET("/admin/tasks", in.listTasks(a))
 		e.POST("/admin/tasks", in.changeTask(a))
+	}
+	if a.Dead != nil {
+		in.adminDead(e, a)
 	}
 	in.openAdminKeys(e, a)
 	a.srv = &http.Server{

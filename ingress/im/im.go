@@ -14,7 +14,17 @@ import (
 // Incoming is what a user wrote in an IM chat.
 type Incoming struct {
 	contracts.Origin
+	// Unique names what the user did where MessageID is the message that it was done
+	// to, as with a click on a card; empty: MessageID does.
+	Unique string
+	// Vague: At may be another one when the platform repeats the message.
+	Vague      bool
 	SenderName string
+	// Stranger is how the platform calls a sender whom Sender does not name.
+	Stranger string
+	// Outsider: the sender is of another organization than the one that the
+	// application takes messages of.
+	Outsider bool
 	// Text is what the user wrote; mentions in it are names, and that of the bot is
 	// cut off at its beginning.
 	Text   string
@@ -26,6 +36,13 @@ type Incoming struct {
 	AtAll     bool // everybody is
 	FromBot   bool // by this bot or another one: never answered
 }
+
+// Kinds of events.
+const (
+	KindMessage   = "message"
+	KindChallenge = "challenge" // the platform checks the callback's URL
+	KindCard      = "card"      // a click on a card
+)
 
 // Event is what a callback asks for.
 type Event struct {

@@ -36,6 +36,9 @@ func TestSchemasAreTheTypes(t *testing.T) {
 		"SessionSummary": contracts.SessionSummary{}, "SessionDetail": contracts.SessionDetail{}, "SessionExport": contracts.SessionExport{},
 		"AdminTasks": contracts.AdminTasks{}, "TaskQueue": contracts.TaskQueue{}, "Task": contracts.Task{},
 		"TaskRequest": contracts.TaskRequest{}, "TaskReply": contracts.TaskReply{},
+		"AdminDead": contracts.AdminDead{}, "DeadCount": contracts.DeadCount{}, "DeadLetter": contracts.DeadLetter{}, "DeadDetail": contracts.DeadDetail{},
+		"DeadBody": contracts.DeadBody{}, "DeadFilter": contracts.DeadFilter{}, "DeadDone": contracts.DeadDone{},
+		"DeadRefused": contracts.DeadRefused{}, "DeadReply": contracts.DeadReply{},
 		"AdminKeys": contracts.AdminKeys{}, "KeyStatus": contracts.KeyStatus{}, "Resealing": contracts.Resealing{},
 	} {
 		schema := doc.Components.Schemas[name]

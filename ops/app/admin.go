@@ -34,6 +34,10 @@ func (a *App) openAdmin(ctx context.Context) (*ingress.Admin, error) {
 	}
 	a.onClose("admin listener", closeListener(l))
 	a.admin = &AdminAccess{URL: "http://" + l.Addr().String(), Token: rand.Text() + rand.Text()}
+	letters, err := a.deadLetters()
+	if err != nil {
+		return nil, err
+	}
 	path := filepath.Join(a.o.Config.DataDir, AdminFile)
 	if err := writeAdminFile(path, a.admin); err != nil {
 		return nil, err
@@ -41,7 +45,7 @@ func (a *App) openAdmin(ctx context.Context) (*ingress.Admin, error) {
 	a.onClose("admin file", func() error { return removeIfOurs(path, a.admin.Token) })
 	return &ingress.Admin{
 		Listener: l, Token: a.admin.Token, Status: a.status, Mint: a.mint, Workers: a.roll, Resize: a.resize,
-		Models: modelAdmin{a}, Usage: a.usageReport, Purge: a.purgeCache, Owner: a.store.Owner, Tasks: newTaskAdmin(a.tasks), Keys: a.showKeys, Reseal: a.resealNow,
+		Models: modelAdmin{a}, Usage: a.usageReport, Purge: a.purgeCache, Owner: a.store.Owner, Tasks: newTaskAdmin(a.tasks), Keys: a.showKeys, Reseal: a.resealNow, Dead: letters,
 	}, nil
 }
 

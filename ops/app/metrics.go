@@ -185,14 +185,13 @@ func (t *topology) look(ctx context.Context) (s observe.QueueState, err error) {
 	if err != nil {
 		return s, fmt.Errorf("read consumer: %w", err)
 	}
-	dead, err := t.js.Stream(ctx, contracts.StreamDead)
-	if err != nil {
-		return s, fmt.Errorf("read dead letters: %w", err)
-	}
 	is, c := stream.CachedInfo(), consumer.CachedInfo()
 	s = observe.QueueState{
 		Pending: c.NumPending, InProgress: c.NumAckPending, Messages: is.State.Msgs, Bytes: is.State.Bytes,
-		MaxMessages: is.Config.MaxMsgs, MaxBytes: is.Config.MaxBytes, Dead: dead.CachedInfo().State.Msgs,
+		MaxMessages: is.Config.MaxMsgs, MaxBytes: is.Config.MaxBytes,
+	}
+	if s.Dead, s.DeadOldest, s.DeadRoles, err = t.deadState(ctx); err != nil {
+		return s, err
 	}
 	if s.Pending > 0 || s.InProgress > 0 {
 		s.Oldest, err = oldest(ctx, stream, c.AckFloor.Stream+1)

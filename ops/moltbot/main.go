@@ -47,6 +47,7 @@ type cli struct {
 	Task    taskCmd    `cmd:"" help:"Show background tasks, run or retry one, or delete it."`
 	Usage   usageCmd   `cmd:"" help:"Show what callers used of the models."`
 	Cache   cacheCmd   `cmd:"" help:"Cached answers."`
+	Dead    deadCmd    `cmd:"" help:"Messages and answers that were given up on: list, show, replay, drop."`
 	Session sessionCmd `cmd:"" help:"Sessions of callers: list, show, erase."`
 	Key     keyCmd     `cmd:"" help:"Key material."`
 	Config  configCmd  `cmd:"" help:"Show or check the configuration."`
@@ -58,15 +59,21 @@ type cli struct {
 	BenchModel   benchModelCmd   `cmd:"" hidden:""`
 }
 
-// console is where a command writes.
+// console is where a command writes, and reads what it asks for.
 type console struct {
 	out, err io.Writer
+	in       io.Reader
 }
 
 // exit carries the exit code that kong asks for (after --help) out of its parser.
 type exit int
 
 func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
+	return runOn(ctx, args, &console{out: out, err: errOut, in: os.Stdin})
+}
+
+func runOn(ctx context.Context, args []string, con *console) (code int) {
+	out, errOut := con.out, con.err
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
@@ -81,7 +88,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 		kong.Description("A chat-bot back end over a durable message queue."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(n int) { panic(exit(n)) }),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&console{out, errOut}, &c))
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(con, &c))
 	if err != nil {
 		fmt.Fprintln(errOut, "moltbot:", err)
 		return exitFailure

@@ -17,6 +17,8 @@ type QueueState struct {
 	Messages, Bytes       uint64 // in the stream, finished ones included
 	MaxMessages, MaxBytes int64  // its limits
 	Dead                  uint64 // dead letters kept
+	DeadOldest            time.Time
+	DeadRoles             map[string]uint64 // by who gave them up; few names
 }
 
 // Times of a look.
@@ -31,6 +33,7 @@ type QueueCollector struct {
 	look func(context.Context) (QueueState, error)
 	now  func() time.Time
 	up   *prometheus.Desc
+	dead *prometheus.Desc
 	all  []queueGauge
 
 	mu   sync.Mutex
@@ -69,6 +72,9 @@ func NewQueueCollector(look func(context.Context) (QueueState, error), now func(
 		func(s QueueState) float64 { return float64(s.MaxBytes) })
 	add("moltbot_queue_dead_letters", "Dead letters kept.",
 		func(s QueueState) float64 { return float64(s.Dead) })
+	add("moltbot_queue_dead_letters_oldest_age_seconds", "Age of the oldest dead letter; 0 when there is none.",
+		func(s QueueState) float64 { return c.age(s.DeadOldest) })
+	c.dead = prometheus.NewDesc("moltbot_queue_dead_letters_by_role", "Dead letters kept, by who gave them up.", []string{"role"}, nil)
 	return c
 }
 
@@ -82,6 +88,7 @@ func (c *QueueCollector) age(of time.Time) float64 {
 // Describe implements prometheus.Collector.
 func (c *QueueCollector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.up
+	to <- c.dead
 	for _, g := range c.all {
 		to <- g.desc
 	}
@@ -100,6 +107,9 @@ func (c *QueueCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, g := range c.all {
 		to <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(s))
+	}
+	for role, n := range s.DeadRoles {
+		to <- prometheus.MustNewConstMetric(c.dead, prometheus.GaugeValue, float64(n), role)
 	}
 }
 

@@ -22,7 +22,7 @@ func (m *Mailbox) bury(ctx context.Context, h *holding, t Task, why *contracts.E
 	return m.publishDead(ctx, contracts.Dead{
 		ID: t.ID, Conversation: h.conversation, Code: why.Code, Detail: detail, Attempts: t.Attempt,
 		Sequence: t.Sequence, Subject: t.Subject, Original: t.Data,
-	}, "dead-"+t.ID)
+	}, "dead-"+m.o.Stream+"-"+t.ID) // a message and its answer have one id, and may both die
 }
 
 // buryRaw moves away a message whose subject names no conversation. It belongs

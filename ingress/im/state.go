@@ -1,0 +1,4 @@
+package im
+
+// Connected is the State of a Connection that receives.
+const Connected = "connected"
