@@ -37,26 +37,29 @@ var (
 // of the applications.
 func connect(t *testing.T, s shape, o platform.Options, more ...string) *channels {
 	t.Helper()
+	extra := strings.Join(more, ", ")
+	return connectBoth(t, s, o, o, extra, extra)
+}
+
+// connectBoth does so with options and further settings for Feishu and for DingTalk.
+func connectBoth(t *testing.T, s shape, feishu, ding platform.Options, moreFeishu, moreDing string) *channels {
+	t.Helper()
 	c := &channels{Ledger: &platform.Ledger{}}
-	o.Ledger = c.Ledger
+	feishu.Ledger, ding.Ledger = c.Ledger, c.Ledger
 	var err error
-	if c.feishu, err = platform.NewFeishu(feishuApp, o); err != nil {
+	if c.feishu, err = platform.NewFeishu(feishuApp, feishu); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.feishu.Close)
-	if c.ding, err = platform.NewDingTalk(dingApp, o); err != nil {
+	if c.ding, err = platform.NewDingTalk(dingApp, ding); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.ding.Close)
-	extra := ""
-	if len(more) > 0 {
-		extra = ", " + strings.Join(more, ", ")
-	}
-	s.settings += fmt.Sprintf(`feishu: {app_id: %s, app_secret: %s, encrypt_key: %s, verification_token: %s, tenant_key: %s, endpoint: %q, timeout: 4s%s}
-dingtalk: {client_id: %s, client_secret: %s, robot_code: %s, corp_id: %s, endpoint: %q, webhook_origins: [%q], timeout: 4s%s}
+	s.settings += fmt.Sprintf(`feishu: {app_id: %s, app_secret: %s, encrypt_key: %s, verification_token: %s, tenant_key: %s, endpoint: %q, timeout: 4s, %s}
+dingtalk: {client_id: %s, client_secret: %s, robot_code: %s, corp_id: %s, endpoint: %q, webhook_origins: [%q], timeout: 4s, %s}
 deliver: {allow_networks: [127.0.0.0/8], max_attempts: 60}
-`, feishuApp.AppID, feishuApp.AppSecret, feishuApp.EncryptKey, feishuApp.VerificationToken, feishuApp.TenantKey, c.feishu.URL(), extra,
-		dingApp.ClientID, dingApp.ClientSecret, dingApp.RobotCode, dingApp.CorpID, c.ding.URL(), c.ding.URL(), extra)
+`, feishuApp.AppID, feishuApp.AppSecret, feishuApp.EncryptKey, feishuApp.VerificationToken, feishuApp.TenantKey, c.feishu.URL(), moreFeishu,
+		dingApp.ClientID, dingApp.ClientSecret, dingApp.RobotCode, dingApp.CorpID, c.ding.URL(), c.ding.URL(), moreDing)
 	c.system = build(t, s)
 	c.feishu.Webhook(c.base + "/feishu/webhook")
 	c.ding.Webhook(c.base + "/dingtalk/webhook")
