@@ -52,8 +52,7 @@ func TestFeishuRoundTrip(t *testing.T) {
 	}
 	c.talk(c.feishu)
 	c.long(c.feishu, platform.Message{Chat: "oc_direct", User: "ou_1", Direct: true})
-	eventually(t, 10*time.Second, "the signs are gone", func() bool { return c.feishu.Signs() == 0 })
-	if c.feishu.Calls(platform.OpReaction) == 0 {
+	if c.feishu.Signs() == 0 {
 		t.Error("nobody was shown that the message was received")
 	}
 	c.feishu.ExpireTokens()
