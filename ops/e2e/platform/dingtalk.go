@@ -308,7 +308,10 @@ func (d *DingTalkAPI) Write(m Message) *Incoming {
 	text := m.Text
 	if !m.Direct {
 		body["conversationType"], body["conversationTitle"], body["openThreadId"] = "2", "team", m.Chat
-		body["isInAtList"], body["atUsers"] = m.Mention, []any{map[string]any{"dingtalkId": "$:LWCP_v1:$bot=="}}
+		body["isInAtList"] = m.Mention
+		if m.Mention {
+			body["atUsers"] = []any{map[string]any{"dingtalkId": "$:LWCP_v1:$bot=="}}
+		}
 		text = " " + text
 	}
 	switch m.Kind {
