@@ -20,7 +20,7 @@ import (
 
 // Write makes an event im.message.receive_v1.
 func (f *FeishuAPI) Write(m Message) *Incoming {
-	in := &Incoming{Message: m, Platform: Feishu, ID: name("om_", 16)}
+	in := &Incoming{Message: m, Platform: Feishu, ID: name("om_", 16), at: time.Now()}
 	f.mu.Lock()
 	f.chats[in.ID], f.rooms[m.Chat] = m.Chat, true
 	if m.Direct {
@@ -36,14 +36,14 @@ func (f *FeishuAPI) Write(m Message) *Incoming {
 // Again is the same message in another event, as the platform pushes it at times.
 func (f *FeishuAPI) Again(in *Incoming) *Incoming {
 	plain := f.Event(in)
-	return &Incoming{Message: in.Message, Platform: Feishu, ID: in.ID, plain: plain, body: f.seal(plain)}
+	return &Incoming{Message: in.Message, Platform: Feishu, ID: in.ID, at: in.at, plain: plain, body: f.seal(plain)}
 }
 
 // Event is the plain event of a message.
 func (f *FeishuAPI) Event(in *Incoming) []byte {
-	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
+	now, written := strconv.FormatInt(time.Now().UnixMilli(), 10), strconv.FormatInt(in.at.UnixMilli(), 10)
 	message := map[string]any{
-		"message_id": in.ID, "create_time": now, "update_time": now, "chat_id": in.Chat, "chat_type": "group", "user_agent": "Mozilla/5.0",
+		"message_id": in.ID, "create_time": written, "update_time": written, "chat_id": in.Chat, "chat_type": "group", "user_agent": "Mozilla/5.0",
 	}
 	if in.Direct {
 		message["chat_type"] = "p2p"

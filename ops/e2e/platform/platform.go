@@ -52,6 +52,7 @@ type Incoming struct {
 	Message
 	Platform string
 	ID       string      // the platform's message_id or msgId
+	at       time.Time   // it was written
 	plain    []byte      // the event or message itself
 	body     []byte      // as it is posted
 	stamp    http.Header // of the first call
