@@ -12,7 +12,7 @@ import (
 	"moltbot/ingress/im"
 )
 
-type payload struct {
+type posted struct {
 	Request struct {
 		Headers map[string]string `json:"headers"`
 		Body    string            `json:"raw_body"`
@@ -23,7 +23,7 @@ type payload struct {
 	} `json:"expect"`
 }
 
-func loadPayload(t testing.TB, name string) (p payload) {
+func loadPayload(t testing.TB, name string) (p posted) {
 	t.Helper()
 	load(t, filepath.Join("payloads", name+".json"), &p)
 	return p

@@ -176,7 +176,7 @@ func (o Options) expand(scenario, durability string, callers, run int) []turn {
 		if durability != o.Durability[0] {
 			return nil
 		}
-	case Idle, Waiting:
+	case Idle, Waiting, Webhook:
 		k.Callers = 0
 		if !first {
 			return nil

@@ -23,13 +23,14 @@ const (
 	Idle    = "idle"    // no load
 	// Strangers is chat beside somebody who asks for made-up ids.
 	Strangers = "strangers"
+	Webhook   = "webhook" // callbacks of IM platforms, answered to stand-ins of them
 
 	against = "against" // a server that the user names
 )
 
 // Names lists the scenarios.
 func Names() []string {
-	return []string{Health, Floor, Chat, OpenAI, Cache, Fresh, Context, Waiting, Scale, Stream, Strangers, Idle}
+	return []string{Health, Floor, Chat, OpenAI, Cache, Fresh, Context, Waiting, Scale, Stream, Strangers, Webhook, Idle}
 }
 
 const (
@@ -48,6 +49,8 @@ func (b *bench) measure(ctx context.Context, t turn) ([]report.Row, error) {
 		return b.streams(ctx, t)
 	case Strangers:
 		return b.strangers(ctx, t)
+	case Webhook:
+		return b.webhook(ctx, t)
 	case Idle:
 		return b.idle(ctx, t)
 	}

@@ -85,7 +85,7 @@ func TestCanary(t *testing.T) {
 		p.terminate() // with its last traces
 	}
 	y.write(filepath.Join(y.dir, "traces"), traces.sent())
-	y.write(filepath.Join(y.dir, "redis.values"), y.values(ctx))
+	y.write(filepath.Join(y.dir, "redis.values"), y.values(ctx, "session", "summary", "about", "sessions", "asynq", "box", "result", "usage"))
 	if y.redis != nil {
 		if err := y.rdb.Save(ctx).Err(); err != nil {
 			t.Fatal(err)
@@ -162,8 +162,8 @@ func (p *process) metrics() string {
 }
 
 // values are all keys of Redis with what is under them, as Redis gives it. Its
-// files hold long values compressed.
-func (y *system) values(ctx context.Context) string {
+// files hold long values compressed. There must be keys of all kinds that want names.
+func (y *system) values(ctx context.Context, want ...string) string {
 	y.t.Helper()
 	var all strings.Builder
 	seen := map[string]int{}
@@ -184,7 +184,7 @@ func (y *system) values(ctx context.Context) string {
 			fmt.Fprintln(&all, y.rdb.ZRange(ctx, key, 0, -1).Val())
 		}
 	}
-	for _, name := range []string{"session", "summary", "about", "sessions", "asynq", "box", "result", "usage"} {
+	for _, name := range want {
 		if seen[name] == 0 {
 			y.t.Errorf("there is no key %s: in Redis are %v", name, seen)
 		}

@@ -23,11 +23,11 @@ import (
 const benchKey = "MOLTBOT_BENCH_API_KEY"
 
 type benchCmd struct {
-	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, openai, cache, fresh, context, waiting, scale, stream, strangers or idle. Default: floor chat."`
+	Scenario []string `arg:"" optional:"" help:"health, floor (the bare pipeline), chat, openai, cache, fresh, context, waiting, scale, stream, strangers, webhook or idle. Default: floor chat."`
 
 	Callers     []int         `placeholder:"N,..." help:"Callers of the closed loop, or clients of stream; several with commas are measured one by one (default: 64, in stream 200)."`
 	Loop        string        `default:"both" enum:"closed,open,both" help:"closed finds the throughput, open the latencies at a given rate."`
-	Rate        float64       `placeholder:"N" help:"Arrivals per second in the open loop (default: 70 % of the throughput found); in strangers, of the strangers (default: 10000)."`
+	Rate        float64       `placeholder:"N" help:"Arrivals per second in the open loop (default: 70 % of the throughput found); in strangers, of the strangers (default: 10000); in webhook, of the callbacks (default: 100)."`
 	MaxInFlight int           `default:"4096" help:"Most requests in flight in the open loop; arrivals beyond are counted as errors."`
 	Duration    time.Duration `default:"10s" help:"Measured time of each loop."`
 	Warmup      time.Duration `default:"2s" help:"Time before it, under the same load."`
