@@ -7,9 +7,10 @@ import (
 	"testing"
 )
 
-// Nothing but health is there for somebody without a token.
+// Nothing but health is there for somebody without a token; callbacks of platforms
+// need a signature.
 func TestRoutesNeedAToken(t *testing.T) {
-	r := newOpenAIRig(t)
+	r := newOpenAIRig(t, withApps(t, mentionPolicy()))
 	open := []string{"/api/health", "/livez", "/readyz"}
 	n := 0
 	for _, route := range r.in.Routes() {
@@ -17,7 +18,7 @@ func TestRoutesNeedAToken(t *testing.T) {
 			continue
 		}
 		n++
-		path := strings.NewReplacer(":id", "x", "*", "x/y").Replace(route.Path)
+		path := strings.NewReplacer(":id", "x", ":app", "default", "*", "x/y").Replace(route.Path)
 		for _, with := range []string{"Authorization:", "Authorization: Bearer x", "Authorization: Basic " + ann, "Authorization: " + ann} {
 			res := r.call(route.Method, path, `{"model":"fast","message":"hi"}`, with)
 			if res.status != http.StatusUnauthorized || res.header.Get("WWW-Authenticate") == "" || strings.Contains(res.body, "CANARY") {

@@ -3,6 +3,8 @@ package ingress
 import (
 	"fmt"
 	"unicode"
+
+	"moltbot/ingress/im"
 )
 
 // sentences are what users of IM platforms are told where no model is asked.
@@ -65,11 +67,8 @@ func sentencesFor(text string) sentences {
 	return chineseSentences()
 }
 
-// unreadQuota is the kind of a message whose text the platform kept to itself.
-const unreadQuota = "quota"
-
 func (w *sentences) unread(kind string) string {
-	if kind == unreadQuota {
+	if kind == im.UnreadQuota {
 		return w.quota
 	}
 	name := w.unreadAs[kind]

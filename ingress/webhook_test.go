@@ -2,7 +2,6 @@ package ingress_test
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -209,6 +208,9 @@ func TestManyCallbacksAtATime(t *testing.T) {
 // restart and 6 hours later, when the stream knows nothing of it any more.
 func TestRedeliveriesAreTheSameMessage(t *testing.T) {
 	r := newAppRig(t)
+	back, testBack := make(chan struct{}, 10), make(chan struct{}, 10)
+	r.conn.SetReconnectHandler(func(*nats.Conn) { back <- struct{}{} })
+	r.test.SetReconnectHandler(func(*nats.Conn) { testBack <- struct{}{} })
 	plain := r.feishuText("om_1", "hi")
 	r.feishuPost(plain)
 	first := r.last()
@@ -218,7 +220,12 @@ func TestRedeliveriesAreTheSameMessage(t *testing.T) {
 	}
 	r.broker.stop()
 	r.broker.start()
-	r.makeStreamAgain()
+	await(t, "reconnect", back)
+	await(t, "reconnect of the test", testBack)
+	if err := r.js.DeleteStream(t.Context(), contracts.StreamChat); err != nil { // it forgets all ids
+		t.Fatal(err)
+	}
+	r.makeStream(jetstream.StreamConfig{})
 	r.clock.move(6 * time.Hour)
 	if res := r.feishuPost(strings.Replace(plain, "event1", "event3", 1)); res.status != http.StatusOK {
 		t.Fatalf("%d %s", res.status, res.body)
@@ -226,30 +233,6 @@ func TestRedeliveriesAreTheSameMessage(t *testing.T) {
 	if again := r.last(); again.ID != first.ID || again.Conversation != first.Conversation || !again.Accepted.Equal(first.Accepted) {
 		t.Errorf("%s became %s", first.ID, again.ID)
 	}
-}
-
-// makeStreamAgain makes CHAT anew when the broker is back.
-func (r *rig) makeStreamAgain() {
-	r.t.Helper()
-	deadline := time.Now().Add(patient)
-	for {
-		err := r.js.DeleteStream(r.t.Context(), contracts.StreamChat)
-		if err == nil && r.conn.IsConnected() {
-			break
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatal(err)
-		}
-		if err := r.conn.FlushTimeout(100 * time.Millisecond); err != nil && !errors.Is(err, nats.ErrTimeout) {
-			continue
-		}
-		if err == nil || errors.Is(err, jetstream.ErrStreamNotFound) {
-			if r.conn.IsConnected() {
-				break
-			}
-		}
-	}
-	r.makeStream(jetstream.StreamConfig{})
 }
 
 // W22: what is not stored is not acknowledged.

@@ -252,7 +252,7 @@ func TestReadmeListsEveryCode(t *testing.T) {
 func TestReadmeListsEveryRoute(t *testing.T) {
 	readme := read(t, "README.md")
 	for _, m := range regexp.MustCompile(`"(/[a-z/:]+)"`).FindAllStringSubmatch(read(t, "ingress/routes.go"), -1) {
-		if path := strings.ReplaceAll(m[1], ":id", "{id}"); !strings.Contains(readme, path+"`") {
+		if path := strings.NewReplacer(":id", "{id}", ":app", "{app}").Replace(m[1]); !strings.Contains(readme, path+"`") {
 			t.Errorf("README does not list %s", path)
 		}
 	}

@@ -54,8 +54,6 @@ const (
 	chatGroup  = "2"
 
 	quotaUsedUp = "20001"
-	// unreadQuota is the kind of a message whose text the platform keeps to itself.
-	unreadQuota = "quota"
 )
 
 // ReadMessage reads a message of the robot who, from a callback or a stream.
@@ -130,7 +128,7 @@ func (msg *message) mentioned() bool {
 // read fills m from the content.
 func (msg *message) read(m *im.Incoming) error {
 	if msg.ErrorCode == quotaUsedUp {
-		m.Unread = unreadQuota
+		m.Unread = im.UnreadQuota
 		return nil
 	}
 	c := &msg.Content

@@ -7,6 +7,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"strings"
+
+	"moltbot/ingress/im"
 )
 
 // decrypter opens AES-256-CBC with the digest of an Encrypt Key. Whatever is wrong
@@ -47,8 +50,22 @@ func unpad(plain []byte) ([]byte, error) {
 	return plain[:len(plain)-length], nil
 }
 
-// encrypted finds the ciphertext in {"encrypt":"…"}. It is no JSON parser, so that
-// none sees what a stranger wrote, and takes no other member.
+// ciphertext finds it in a body, which is JSON where the platform signed it.
+func ciphertext(body []byte, genuine bool) ([]byte, bool) {
+	if !genuine {
+		return encrypted(body)
+	}
+	var v struct {
+		Encrypt string `json:"encrypt"`
+	}
+	if im.Decode(body, &v) != nil {
+		return nil, false
+	}
+	return []byte(v.Encrypt), v.Encrypt != "" && !strings.ContainsAny(v.Encrypt, "\r\n") // base64 decoders pass over line ends
+}
+
+// encrypted finds the ciphertext in {"encrypt":"…"} of a stranger. It is no JSON
+// parser, so that none sees what he wrote, and takes no other member.
 func encrypted(body []byte) ([]byte, bool) {
 	rest := bytes.TrimSpace(body)
 	for _, token := range []string{"{", `"encrypt"`, ":", `"`} {
@@ -62,7 +79,7 @@ func encrypted(body []byte) ([]byte, bool) {
 	}
 	text, rest, ok := bytes.Cut(rest, []byte(`"`))
 	if rest = bytes.TrimSpace(rest); !ok || string(rest) != "}" || bytes.ContainsAny(text, "\r\n") {
-		return nil, false // the base64 decoder would pass over line ends
+		return nil, false
 	}
 	return bytes.ReplaceAll(text, []byte(`\/`), []byte(`/`)), true
 }

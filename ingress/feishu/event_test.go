@@ -93,6 +93,10 @@ func TestThreads(t *testing.T) {
 }
 
 func TestSenders(t *testing.T) {
+	robot := strings.Replace(string(message("text", `no JSON`, "")), `"sender_id":{"open_id":"`+sender+`"},"sender_type":"user"`, `"sender_id":null,"sender_type":"app"`, 1)
+	if m := readOne(t, []byte(robot)); !m.FromBot {
+		t.Errorf("%+v", m)
+	}
 	for change, want := range map[string][2]bool{ // from a bot, an outsider
 		`"sender_type":"user"`: {false, false}, `"sender_type":"bot"`: {true, false}, `"sender_type":"app"`: {true, false},
 		`"sender_type":""`: {true, false}, `"sender_type":"user","tenant_key":"other"`: {false, true},

@@ -77,7 +77,9 @@ func (r *received) incoming(who Identity) (m im.Incoming, err error) {
 		return m, err
 	}
 	c := content{mentions: msg.Mentions, bot: who.bot()}
-	err = c.read(&m, msg.Type, msg.Content)
+	if err = c.read(&m, msg.Type, msg.Content); m.FromBot {
+		err = nil // nobody answers it, whatever it is
+	}
 	return m, err
 }
 
@@ -94,7 +96,11 @@ func (r *received) thread() string {
 }
 
 func checkIDs(m *im.Incoming) error {
-	return errors.Join(im.ID(m.MessageID), im.ID(m.Chat), im.ID(m.Sender), im.OptionalID(m.Thread), im.OptionalID(m.Tenant))
+	sender := im.ID
+	if m.FromBot { // some have no id
+		sender = im.OptionalID
+	}
+	return errors.Join(im.ID(m.MessageID), im.ID(m.Chat), sender(m.Sender), im.OptionalID(m.Thread), im.OptionalID(m.Tenant))
 }
 
 func images(m *im.Incoming, keys ...string) (out []contracts.Image) {

@@ -102,7 +102,7 @@ func (w *Webhook) Read(h http.Header, body []byte, now time.Time) (im.Event, err
 	if genuine && !w.verify(h, body) || !genuine && len(body) > maxUnsigned {
 		return im.Event{}, im.ErrSignature
 	}
-	text, ok := encrypted(body)
+	text, ok := ciphertext(body, genuine)
 	if !ok {
 		return im.Event{}, im.ErrSignature
 	}

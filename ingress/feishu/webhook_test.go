@@ -69,6 +69,11 @@ func TestBadSignatureEndsIt(t *testing.T) {
 	if *opened != 1 || *parsed != 1 {
 		t.Errorf("%d decrypted, %d parsed", *opened, *parsed)
 	}
+	// A new member beside the ciphertext does no harm where it is signed.
+	more := bytes.Replace(raw, []byte(`{`), []byte(`{"new":[1],`), 1)
+	if _, err := w.Read(sign(more, now), more, now); err != nil {
+		t.Errorf("another member: %v", err)
+	}
 	// Without a signature a message is decrypted, to know that it is no check, and refused.
 	if _, err := w.Read(http.Header{}, raw, now); !errors.Is(err, im.ErrSignature) {
 		t.Errorf("unsigned: %v", err)

@@ -44,6 +44,10 @@ const (
 	KindCard      = "card"      // a click on a card
 )
 
+// UnreadQuota is the kind of a message whose text the platform kept to itself,
+// because the bot's quota is used up.
+const UnreadQuota = "quota"
+
 // Event is what a callback asks for.
 type Event struct {
 	// Kind is a word for metrics and logs: message, challenge, card, or the
