@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/open-dingtalk/dingtalk-stream-sdk-go/payload"
+	frames "github.com/open-dingtalk/dingtalk-stream-sdk-go/payload"
 	"github.com/open-dingtalk/dingtalk-stream-sdk-go/utils"
 
 	"moltbot/ingress/im"
@@ -56,11 +56,11 @@ type gateway struct{ o StreamOptions }
 
 // Locate gets a ticket, which is good for one connection within 90 seconds (facts).
 func (g gateway) Locate(ctx context.Context) (string, link.Wire, error) {
-	in := payload.ConnectionEndpointRequest{
+	in := frames.ConnectionEndpointRequest{
 		ClientId: g.o.ClientID, ClientSecret: g.o.ClientSecret, UserAgent: "moltbot/1.0",
-		Subscriptions: []*payload.SubscriptionModel{{Type: utils.SubscriptionTypeKCallback, Topic: payload.BotMessageCallbackTopic}},
+		Subscriptions: []*frames.SubscriptionModel{{Type: utils.SubscriptionTypeKCallback, Topic: frames.BotMessageCallbackTopic}},
 	}
-	var out payload.ConnectionEndpointResponse
+	var out frames.ConnectionEndpointResponse
 	address := strings.TrimRight(g.o.Endpoint, "/") + utils.GetConnectionEndpointAPIUrl
 	status, err := link.Ask(ctx, address, http.Header{"Accept": {"application/json"}}, in, &out)
 	switch {
@@ -90,38 +90,38 @@ const (
 
 // Read reads one frame.
 func (w wire) Read(raw []byte) (link.Frame, error) {
-	f, err := payload.DecodeDataFrame(raw)
+	f, err := frames.DecodeDataFrame(raw)
 	if err != nil || f.Headers == nil {
 		return link.Frame{}, im.ErrMalformed
 	}
 	switch topic := f.GetTopic(); {
 	case f.Type == utils.SubscriptionTypeKSystem && topic == topicPing:
-		return link.Frame{Answer: func(error) []byte { return reply(f, payload.DataFrameResponseStatusCodeKOK, "OK", f.Data) }}, nil
+		return link.Frame{Answer: func(error) []byte { return reply(f, frames.DataFrameResponseStatusCodeKOK, "OK", f.Data) }}, nil
 	case f.Type == utils.SubscriptionTypeKSystem && topic == topicDisconnect:
 		return link.Frame{Leave: true}, nil
-	case f.Type == utils.SubscriptionTypeKCallback && topic == payload.BotMessageCallbackTopic:
+	case f.Type == utils.SubscriptionTypeKCallback && topic == frames.BotMessageCallbackTopic:
 		return w.message(f)
 	default:
 		return link.Frame{Answer: func(error) []byte {
-			return reply(f, payload.DataFrameResponseStatusCodeKHandlerNotFound, "no such topic here", "{}")
+			return reply(f, frames.DataFrameResponseStatusCodeKHandlerNotFound, "no such topic here", "{}")
 		}}, nil
 	}
 }
 
-func (w wire) message(f *payload.DataFrame) (link.Frame, error) {
+func (w wire) message(f *frames.DataFrame) (link.Frame, error) {
 	e, err := ReadMessage([]byte(f.Data), w.o.Identity)
 	return link.Frame{Event: &e, Answer: func(err error) []byte {
 		if err != nil { // so that it is sent again
-			return reply(f, payload.DataFrameResponseStatusCodeKInternalError, "not stored", `{"status":"LATER","message":"not stored"}`)
+			return reply(f, frames.DataFrameResponseStatusCodeKInternalError, "not stored", `{"status":"LATER","message":"not stored"}`)
 		}
-		return reply(f, payload.DataFrameResponseStatusCodeKOK, "OK", `{"response":null}`)
+		return reply(f, frames.DataFrameResponseStatusCodeKOK, "OK", `{"response":null}`)
 	}}, err
 }
 
-func reply(f *payload.DataFrame, code int, message, data string) []byte {
-	r := payload.NewDataFrameResponse(code)
-	r.SetHeader(payload.DataFrameHeaderKMessageId, f.GetMessageId())
-	r.SetHeader(payload.DataFrameHeaderKContentType, payload.DataFrameContentTypeKJson)
+func reply(f *frames.DataFrame, code int, message, data string) []byte {
+	r := frames.NewDataFrameResponse(code)
+	r.SetHeader(frames.DataFrameHeaderKMessageId, f.GetMessageId())
+	r.SetHeader(frames.DataFrameHeaderKContentType, frames.DataFrameContentTypeKJson)
 	r.Message, r.Data = message, data
 	return r.Encode()
 }
