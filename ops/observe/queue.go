@@ -17,6 +17,9 @@ type QueueState struct {
 	Messages, Bytes       uint64 // in the stream, finished ones included
 	MaxMessages, MaxBytes int64  // its limits
 	Dead                  uint64 // dead letters kept
+
+	Sending       uint64    // answers on their way out
+	SendingOldest time.Time // when the oldest of them was stored; zero: there is none
 }
 
 // Times of a look.
@@ -69,6 +72,10 @@ func NewQueueCollector(look func(context.Context) (QueueState, error), now func(
 		func(s QueueState) float64 { return float64(s.MaxBytes) })
 	add("moltbot_queue_dead_letters", "Dead letters kept.",
 		func(s QueueState) float64 { return float64(s.Dead) })
+	add("moltbot_queue_sending", "Answers on their way to IM platforms and callback URLs.",
+		func(s QueueState) float64 { return float64(s.Sending) })
+	add("moltbot_queue_sending_oldest_age_seconds", "Age of the oldest answer on its way out; 0 when there is none.",
+		func(s QueueState) float64 { return c.age(s.SendingOldest) })
 	return c
 }
 
