@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
 
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
@@ -342,4 +343,31 @@ func TestSendBackoff(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An erase takes along what became of deliveries, but not of those on their way.
+func TestEraseTakesDeliveries(t *testing.T) {
+	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		p := remembering(t, rdb)
+		platform := &delivertest.Platform{}
+		platform.Act = func(c delivertest.Call) (bool, error) {
+			if c.Text == "re: no" {
+				return false, delivertest.Fail(deliver.VerdictRetry, time.Minute)
+			}
+			return true, nil
+		}
+		p.start(p.delivering(completer(echo), platform))
+		sent, pending := p.im("c", 1, "yes"), p.im("c", 2, "no")
+		status := func(m contracts.Message) string {
+			return rdb.HGet(t.Context(), contracts.KeyDelivery(m.Conversation, m.ID), "status").Val()
+		}
+		p.publish(sent)
+		workerstest.Eventually(t, "one is sent", func() bool { return status(sent) == contracts.DeliverySent })
+		p.publish(pending)
+		workerstest.Eventually(t, "one waits", func() bool { return status(pending) == contracts.DeliveryPending && len(platform.Calls()) == 2 })
+		must(t, p.store.Erase(t.Context(), "test", sent.Conversation))
+		if status(sent) != "" || status(pending) != contracts.DeliveryPending {
+			t.Errorf("left: %q and %q", status(sent), status(pending))
+		}
+	})
 }

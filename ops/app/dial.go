@@ -171,7 +171,7 @@ func (a *App) openNATS(context.Context) error {
 	}
 	n, err := embedded.StartNATS(embedded.NATSOptions{
 		StoreDir: filepath.Join(c.DataDir, "nats"), Sync: c.Durability == embedded.DurabilityFsync,
-		MaxStore: 2 * c.Queue.MaxBytes, Log: a.o.Log.With().Str("part", "nats").Logger(),
+		MaxStore: 2*c.Queue.MaxBytes + sendBytes(c.Queue), Log: a.o.Log.With().Str("part", "nats").Logger(),
 	})
 	if err != nil {
 		return err

@@ -198,15 +198,34 @@ func (t *topology) look(ctx context.Context) (s observe.QueueState, err error) {
 		return s, err
 	}
 	if s.Pending > 0 || s.InProgress > 0 {
-		s.Oldest, err = oldest(ctx, stream, c.AckFloor.Stream+1)
+		if s.Oldest, err = oldest(ctx, stream, c.AckFloor.Stream+1, contracts.SubjectsChat); err != nil {
+			return s, err
+		}
 	}
-	return s, err
+	return s, t.lookOut(ctx, &s)
+}
+
+// lookOut adds what is on its way out.
+func (t *topology) lookOut(ctx context.Context, s *observe.QueueState) error {
+	stream, err := t.js.Stream(ctx, contracts.StreamSend)
+	if err != nil {
+		return fmt.Errorf("read stream of answers: %w", err)
+	}
+	consumer, err := stream.Consumer(ctx, contracts.ConsumerSend)
+	if err != nil {
+		return fmt.Errorf("read consumer of answers: %w", err)
+	}
+	c := consumer.CachedInfo()
+	if s.Sending = c.NumPending + uint64(max(0, c.NumAckPending)); s.Sending > 0 {
+		s.SendingOldest, err = oldest(ctx, stream, c.AckFloor.Stream+1, contracts.SubjectsSend)
+	}
+	return err
 }
 
 // oldest gives the time of the first message from seq on. Everything up to the
 // ack floor is finished, and the message behind it is not.
-func oldest(ctx context.Context, stream jetstream.Stream, seq uint64) (time.Time, error) {
-	m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(contracts.SubjectsChat))
+func oldest(ctx context.Context, stream jetstream.Stream, seq uint64, subjects string) (time.Time, error) {
+	m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subjects))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return time.Time{}, nil // it was finished in this moment
 	}

@@ -15,6 +15,7 @@ import (
 	"moltbot/ops/embedded"
 	"moltbot/ops/keyring"
 	"moltbot/workers"
+	"moltbot/workers/deliver"
 	"moltbot/workers/mailbox"
 	"moltbot/workers/prompt"
 )
@@ -134,7 +135,7 @@ func (a *App) openIngress(ctx context.Context) error {
 		Publish: c.Queue.PublishTimeout, GroupCommit: groupCommit(c), DoneTTL: c.Reply.DoneTTL, MaxWaiting: c.HTTP.MaxWaiting,
 		Rate: rate, DailyTokens: int64(c.HTTP.DailyTokens), Budget: a.usage, Limits: a.rdb, TrustedProxy: proxies,
 		Apps: a.apps, Owners: a.rdb, Bots: a.bots,
-		Metrics: a.registerer(), Traces: a.tracerProvider(), Callbacks: hosts,
+		Metrics: a.registerer(), Traces: a.tracerProvider(), Callbacks: hosts, Deliveries: deliver.NewRecords(a.rdb),
 	})
 	return err
 }

@@ -85,11 +85,14 @@ func TestResizeFitsTheQueue(t *testing.T) {
 	answering(t, n.Connect(t), 2)
 	wants(contracts.PoolChat, slots(50), false)
 	refuses(51)
-	wants(contracts.PoolDeliver, slots(500), true)
+	wants(contracts.PoolDeliver, slots(90), true)
+	if _, err := a.resize(t.Context(), contracts.PoolDeliver, slots(101), "operator"); err == nil {
+		t.Error("more answers at a time than the queue delivers")
+	}
 	wanted, err := top.wanted(t.Context())
 	must(t, err)
 	equal(t, "chat", wanted[contracts.PoolChat], 50)
-	equal(t, "deliver", wanted[contracts.PoolDeliver], 500)
+	equal(t, "deliver", wanted[contracts.PoolDeliver], 90)
 	wants(contracts.PoolChat, contracts.PoolRequest{Default: true}, false)
 	if wanted, err = top.wanted(t.Context()); err != nil || len(wanted) != 1 {
 		t.Errorf("wanted are %v, %v", wanted, err)

@@ -42,6 +42,10 @@ func newTopology(nc *nats.Conn, c config.Config, log zerolog.Logger) (*topology,
 func keptTotal(q config.Queue) int64           { return max(1, q.MaxMessages/4) }
 func keptPerConversation(q config.Queue) int64 { return max(1, q.MaxPerConversation/4) }
 
+// sendBytes is the size of SEND: the broker keeps the room of each stream free, and
+// answers wait for a shorter time than messages.
+func sendBytes(q config.Queue) int64 { return max(1, q.MaxBytes/2) }
+
 func chatStream(c config.Config) jetstream.StreamConfig {
 	s := queueStream(c, contracts.StreamChat, contracts.SubjectsChat)
 	s.Description, s.AllowAtomicPublish = "messages on their way to the workers", true
@@ -50,7 +54,7 @@ func chatStream(c config.Config) jetstream.StreamConfig {
 
 func sendStream(c config.Config) jetstream.StreamConfig {
 	s := queueStream(c, contracts.StreamSend, contracts.SubjectsSend)
-	s.Description = "answers on their way to IM platforms and callback URLs"
+	s.Description, s.MaxBytes = "answers on their way to IM platforms and callback URLs", sendBytes(c.Queue)
 	return s
 }
 
@@ -77,14 +81,10 @@ func deadStream(c config.Config) jetstream.StreamConfig {
 }
 
 // queue is a stream that is a mailbox, with its one consumer.
-type queue struct {
-	stream   func(config.Config) jetstream.StreamConfig
-	name     string
-	consumer string
-}
+type queue struct{ name, consumer string }
 
-func chatQueue() queue { return queue{chatStream, contracts.StreamChat, contracts.ConsumerChat} }
-func sendQueue() queue { return queue{sendStream, contracts.StreamSend, contracts.ConsumerSend} }
+func chatQueue() queue { return queue{contracts.StreamChat, contracts.ConsumerChat} }
+func sendQueue() queue { return queue{contracts.StreamSend, contracts.ConsumerSend} }
 
 func (q queue) consumerConfig(c config.Config) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
@@ -98,13 +98,12 @@ func (q queue) consumerConfig(c config.Config) jetstream.ConsumerConfig {
 func (t *topology) ensure(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.ensureStream(ctx, deadStream(t.c)); err != nil {
-		return err
-	}
-	for _, q := range []queue{chatQueue(), sendQueue()} {
-		if err := t.ensureStream(ctx, q.stream(t.c)); err != nil {
+	for _, want := range []jetstream.StreamConfig{chatStream(t.c), sendStream(t.c), deadStream(t.c)} {
+		if err := t.ensureStream(ctx, want); err != nil {
 			return err
 		}
+	}
+	for _, q := range []queue{chatQueue(), sendQueue()} {
 		_, err := t.js.CreateOrUpdateConsumer(ctx, q.name, q.consumerConfig(t.c))
 		if err := t.judge("consumer "+q.consumer, err); err != nil {
 			return err

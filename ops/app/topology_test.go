@@ -88,6 +88,17 @@ func TestEnsureCreates(t *testing.T) {
 	equal(t, "atomic publish", c.AllowAtomicPublish, true)
 	equal(t, "subjects", fmt.Sprint(c.Subjects), "["+contracts.SubjectsChat+"]")
 
+	out := streamInfo(t, top, contracts.StreamSend).Config
+	equal(t, "answers: retention", out.Retention, jetstream.LimitsPolicy)
+	equal(t, "answers: storage", out.Storage, jetstream.FileStorage)
+	equal(t, "answers: discard", out.Discard, jetstream.DiscardNew)
+	equal(t, "answers: discard per subject", out.DiscardNewPerSubject, true)
+	equal(t, "answers: per subject", out.MaxMsgsPerSubject, 10)
+	equal(t, "answers: bytes", out.MaxBytes, conf.Queue.MaxBytes/2)
+	equal(t, "answers: bytes of one", out.MaxMsgSize, 1<<20)
+	equal(t, "answers: age", out.MaxAge, 0)
+	equal(t, "answers: subjects", fmt.Sprint(out.Subjects), "["+contracts.SubjectsSend+"]")
+
 	d := streamInfo(t, top, contracts.StreamDead).Config
 	equal(t, "dead letters: retention", d.Retention, jetstream.LimitsPolicy)
 	equal(t, "dead letters: storage", d.Storage, jetstream.FileStorage)
@@ -323,6 +334,12 @@ func TestStatusCounts(t *testing.T) {
 		publish(t, top, contracts.SubjectChat(aConversation))
 	}
 	publish(t, top, contracts.SubjectDead("workers"))
+	publish(t, top, contracts.SubjectSend(contracts.ChannelFeishu, aConversation))
+	publish(t, top, contracts.SubjectSend(contracts.ChannelCallback, aConversation))
+	out, err := top.sendConsumer(t.Context())
+	must(t, err)
+	_, err = out.Next(jetstream.FetchMaxWait(patience))
+	must(t, err)
 	c, err := top.consumer(t.Context())
 	must(t, err)
 	_, err = c.Next(jetstream.FetchMaxWait(patience))
@@ -331,7 +348,7 @@ func TestStatusCounts(t *testing.T) {
 	workerstest.Eventually(t, "2 waiting, 1 in progress, 1 dead", func() bool {
 		q, err := top.status(t.Context())
 		must(t, err)
-		return q == contracts.QueueStatus{Waiting: 2, InProgress: 1, Dead: 1}
+		return q == contracts.QueueStatus{Waiting: 2, InProgress: 1, Dead: 1, Sending: 2}
 	})
 	must(t, top.js.DeleteStream(t.Context(), contracts.StreamDead))
 	if _, err := top.status(t.Context()); err == nil {

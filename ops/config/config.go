@@ -65,7 +65,7 @@ type Pool struct {
 // Queue holds the limits and times of the message streams.
 type Queue struct {
 	MaxMessages        int64         `koanf:"max_messages" doc:"Unfinished messages the stream has room for, before new ones are refused; it gets a quarter more for finished ones."`
-	MaxBytes           int64         `koanf:"max_bytes" doc:"Bytes a stream holds before new messages are refused."`
+	MaxBytes           int64         `koanf:"max_bytes" doc:"Bytes of messages that the queue holds before it refuses new ones; for answers on their way out there is half of it on top."`
 	MaxPerConversation int64         `koanf:"max_per_conversation" doc:"Unfinished messages of one conversation it has room for, with a quarter more as well."`
 	Duplicates         time.Duration `koanf:"duplicates" doc:"How long the stream itself recognizes a repeated message id."`
 	AckWait            time.Duration `koanf:"ack_wait" doc:"Silence of a worker after which its message is delivered again."`

@@ -157,7 +157,8 @@ func TestCallbacks(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	dir := clientForJS(t, "webhook_verify.mjs")
 	h, outside := receiveHooks(t, "127.0.0.1:0"), receiveHooks(t, "[::1]:0")
-	a := startAlone(t, "MOLTBOT_CALLBACK_HOSTS=tester="+h.URL+",tester="+outside.URL, "MOLTBOT_DELIVER_ALLOW_NETWORKS=127.0.0.0/8")
+	a := startAlone(t, "MOLTBOT_CALLBACK_HOSTS=tester="+h.URL+",tester="+outside.URL, "MOLTBOT_DELIVER_ALLOW_NETWORKS=127.0.0.0/8",
+		"MOLTBOT_QUEUE_LEASE=3s", "MOLTBOT_QUEUE_ACK_WAIT=3s", "MOLTBOT_QUEUE_BEAT=1s")
 	c := &callbackClient{t: t, base: a.base, http: &http.Client{Transport: describe(t, http.DefaultTransport)}}
 
 	for url, want := range map[string]int{h.URL + "/200": 403, "https://elsewhere.example/": 403, "not a url": 400} {

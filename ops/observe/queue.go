@@ -19,6 +19,9 @@ type QueueState struct {
 	Dead                  uint64 // dead letters kept
 	DeadOldest            time.Time
 	DeadRoles             map[string]uint64 // by who gave them up; few names
+
+	Sending       uint64    // answers on their way out
+	SendingOldest time.Time // when the oldest of them was stored; zero: there is none
 }
 
 // Times of a look.
@@ -75,6 +78,10 @@ func NewQueueCollector(look func(context.Context) (QueueState, error), now func(
 	add("moltbot_queue_dead_letters_oldest_age_seconds", "Age of the oldest dead letter; 0 when there is none.",
 		func(s QueueState) float64 { return c.age(s.DeadOldest) })
 	c.dead = prometheus.NewDesc("moltbot_queue_dead_letters_by_role", "Dead letters kept, by who gave them up.", []string{"role"}, nil)
+	add("moltbot_queue_sending", "Answers on their way to IM platforms and callback URLs.",
+		func(s QueueState) float64 { return float64(s.Sending) })
+	add("moltbot_queue_sending_oldest_age_seconds", "Age of the oldest answer on its way out; 0 when there is none.",
+		func(s QueueState) float64 { return c.age(s.SendingOldest) })
 	return c
 }
 

@@ -42,6 +42,7 @@ func (j *journey) deliver(ctx context.Context) error {
 	parts := j.sender.Parts(j.answer)
 	var doubt error
 	for i, p := range parts {
+		p.Since = j.opened.since
 		if err := ctx.Err(); err != nil {
 			return err // what is missing is sent by who takes the message next
 		}

@@ -13,6 +13,9 @@ import (
 //go:embed lua/trail.lua
 var trailLua string
 
+//go:embed lua/undelivered.lua
+var undeliveredLua string
+
 //go:embed lua/erase.lua
 var eraseLua string
 
@@ -44,8 +47,8 @@ func (s *Store) Erase(ctx context.Context, caller, conversation string) error {
 	return storeError("erase session", s.scripts.erase.Run(ctx, s.o.Redis, keys).Err())
 }
 
-// unlink removes what one entry of the trail names: a message's result, and the
-// answer that the cache keeps of it. An entry of the ring leaves out the
+// unlink removes what one entry of the trail names: a message's result, what
+// became of its delivery, and the answer that the cache keeps of it. An entry of the ring leaves out the
 // conversation that ids begin with.
 func (s *Store) unlink(ctx context.Context, p redis.Pipeliner, conversation, named string) {
 	id, cached, made := strings.Cut(named, " ")
@@ -53,6 +56,8 @@ func (s *Store) unlink(ctx context.Context, p redis.Pipeliner, conversation, nam
 		id = conversation + id
 	}
 	p.Unlink(ctx, contracts.KeyResult(conversation, id))
+	first, _, _ := strings.Cut(id, "#") // a replayed answer goes by the record of the first
+	p.Eval(ctx, undeliveredLua, []string{contracts.KeyDelivery(conversation, first)})
 	if made {
 		p.Unlink(ctx, contracts.KeyCache(cached))
 	}

@@ -28,7 +28,7 @@ func (c *Client) fetchToken(ctx context.Context) (token.Token, error) {
 	}
 	err := c.post(ctx, pathToken, "", map[string]string{"appKey": c.o.ClientID, "appSecret": c.o.ClientSecret}, &got)
 	if err != nil {
-		return token.Token{}, fmt.Errorf("get a token: %w", call.Unsent(err))
+		return token.Token{}, fmt.Errorf("get a token: %w", err)
 	}
 	if got.Token == "" || got.Expire <= 0 {
 		return token.Token{}, &deliver.Failure{Verdict: deliver.VerdictRetry, Detail: "no_token", Err: errNoToken}

@@ -3,6 +3,7 @@ package feishu
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -22,7 +23,7 @@ func (c *Client) fetchToken(ctx context.Context) (token.Token, error) {
 		SupportedAccessTokenTypes: []larkcore.AccessTokenType{larkcore.AccessTokenTypeNone},
 	}, c.calls)
 	if err != nil {
-		return token.Token{}, call.Unsent(unsendable(err))
+		return token.Token{}, fmt.Errorf("get a token: %w", unsendable(err))
 	}
 	var got struct {
 		Token  string `json:"tenant_access_token"`

@@ -64,7 +64,7 @@ func (f form) after(code int64) (form, bool) {
 	was := f
 	switch code {
 	case 230011, 230110: // what we reply to is gone
-		f.reply, f.thread = false, false
+		f.reply = false
 	case 230019, 230071, 230072: // no such topic, or none there
 		f.thread = false
 	case 230001, 230025, 230099, 19036: // it cannot be shown like that
