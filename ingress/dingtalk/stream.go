@@ -73,7 +73,7 @@ func (g gateway) Locate(ctx context.Context) (string, link.Wire, error) {
 	case out.Valid() != nil:
 		return "", nil, errors.New("the platform gave no address")
 	}
-	return out.Endpoint + "?ticket=" + url.QueryEscape(out.Ticket), wire{g.o}, nil
+	return out.Endpoint + "?ticket=" + url.QueryEscape(out.Ticket), wire(g), nil
 }
 
 // wire speaks Stream mode.
