@@ -3,7 +3,7 @@
 -- found, and goes on from there.
 -- KEYS: delivery box    ARGV: run part state receipt status outcome detail ttlMS
 local fence = redis.call('HGET', KEYS[2], 'fence')
-
+if fence and fence ~= ARGV[1] then return {'fenced'} end
 local t = redis.call('TIME')
 local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
 local d = redis.call('HMGET', KEYS[1], 'p' .. ARGV[2], 'log')
