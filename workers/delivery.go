@@ -55,6 +55,9 @@ func newDelivery(o *Options, outcomes *deliver.Metrics, healthy func(context.Con
 	if d.Slots < 0 {
 		return nil, errors.New("workers options: Delivery.Slots must not be negative")
 	}
+	if crash := d.Mailbox.Crash; crash != nil { // in tests; the points of the two mailboxes have the same names
+		d.Mailbox.Crash = func(point string) { crash("deliver " + point) }
+	}
 	courier, err := deliver.New(deliver.Options{
 		Senders: o.Senders, Sealer: o.Sealer, Redis: o.Redis, Keys: contracts.SendKeys, Digest: d.Digest, Rate: d.Rate,
 		MaxAge: o.MaxAge, RetryFor: d.RetryFor, KeepFor: d.Mailbox.DoneTTL, Metrics: outcomes, Log: o.Log, Crash: d.Mailbox.Crash,

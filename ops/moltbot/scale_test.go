@@ -28,7 +28,7 @@ func TestScale(t *testing.T) {
 	r := up(t, dir)
 	contains(t, must(t, "workers", "--data-dir", dir), "NODE", "chat", "64", "as each process is configured", "0 waiting")
 	contains(t, must(t, "scale", "chat=4", "deliver=16", "--data-dir", dir),
-		"chat: 4 slots in each process", "no process runs the pool deliver yet", "every process follows")
+		"chat: 4 slots in each process", "deliver: 16 slots in each process", "every process follows")
 	contains(t, must(t, "workers", "--data-dir", dir), "wanted  chat=4 deliver=16")
 	contains(t, must(t, "status", "--data-dir", dir), "0 of 4 slots in use, 4 wanted in each process")
 	watch := background(t, "workers", "--watch", "--data-dir", dir)
@@ -40,7 +40,8 @@ func TestScale(t *testing.T) {
 	if err := json.Unmarshal([]byte(must(t, "workers", "--json", "--data-dir", dir)), &w); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.Workers) != 1 || w.Workers[0].Pools[contracts.PoolChat] != (contracts.PoolStatus{Slots: 4, Configured: 64}) || w.Workers[0].PID == 0 {
+	if len(w.Workers) != 1 || w.Workers[0].Pools[contracts.PoolChat] != (contracts.PoolStatus{Slots: 4, Configured: 64}) ||
+		w.Workers[0].Pools[contracts.PoolDeliver] != (contracts.PoolStatus{Slots: 16, Configured: 32}) || w.Workers[0].PID == 0 {
 		t.Errorf("workers are %+v", w)
 	}
 	var s scaled

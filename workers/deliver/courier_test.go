@@ -222,6 +222,9 @@ func TestZombies(t *testing.T) {
 		if d := p.record(a); d.Status != "uncertain" {
 			t.Errorf("the zombie changed the record: %+v", d)
 		}
+		if part := p.rdb.HGet(t.Context(), contracts.KeyDelivery(a.ID[:26], a.ID), "p1").Val(); !strings.HasPrefix(part, "uncertain ") {
+			t.Errorf("the zombie changed its part to %q", part)
+		}
 		if err := p.run(zombie); err == nil || !contracts.Public(err).Retryable || len(p.platform.Calls()) != 2 {
 			t.Errorf("a zombie that begins: %v, %d calls", err, len(p.platform.Calls()))
 		}

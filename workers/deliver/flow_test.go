@@ -33,7 +33,7 @@ type office struct {
 	nodes int
 }
 
-var shortQueue = workerstest.Queue{AckWait: 500 * time.Millisecond}
+var shortQueue = workerstest.Queue{AckWait: 600 * time.Millisecond}
 
 func newOffice(t *testing.T, rdb redis.UniversalClient) *office {
 	t.Helper()
@@ -70,7 +70,7 @@ func (o *office) worker(crash func(string)) {
 	box, err := mailbox.New("node"+strconv.Itoa(o.nodes), mailbox.Options{
 		Conn: o.nc, Redis: o.rdb, Runner: courier, Log: zerolog.Nop(), Stream: contracts.StreamSend, Role: "deliver",
 		Keys: contracts.SendKeys, Identify: deliver.Identify, Sealer: workerstest.Sealer{}, Look: func() mailbox.View { return o.view },
-		Memory: -1, AckWait: shortQueue.AckWait, Lease: 250 * time.Millisecond, BusyDelay: 20 * time.Millisecond, MaxAttempts: 20,
+		Memory: -1, AckWait: shortQueue.AckWait, Lease: 450 * time.Millisecond, BusyDelay: 20 * time.Millisecond, MaxAttempts: 20,
 		RetryBase: 5 * time.Millisecond, RetryMax: 20 * time.Millisecond, Crash: crash,
 	})
 	must(o.t, err)
@@ -156,7 +156,15 @@ func TestDeadCouriers(t *testing.T) {
 				if deaths.Load() < 5 {
 					t.Errorf("only %d came to %q", deaths.Load(), point)
 				}
-				o.judge(chats, each, repeat > 0 || (point != "recorded" && point != "sent"))
+				o.judge(chats, each, repeat > 0)
+				harmless := point != "recorded" && point != "sent"
+				switch dead := len(o.dead()); {
+				case repeat == 0 && !harmless && dead == 0:
+					t.Error("no answer is uncertain: the crashes were elsewhere")
+				// On a machine that stands still a lease can end during a call.
+				case harmless && dead > chats*each/4:
+					t.Errorf("%d answers are uncertain", dead)
+				}
 			})
 		}
 	}
@@ -185,9 +193,6 @@ func (o *office) judge(chats, each int, certain bool) {
 				o.t.Errorf("%s, answer %d: whole %t, dead letter %q", chat, n, whole, code)
 			}
 		}
-	}
-	if !certain && len(dead) == 0 {
-		o.t.Error("no answer is uncertain: the crashes were elsewhere")
 	}
 }
 
