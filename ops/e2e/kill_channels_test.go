@@ -52,16 +52,16 @@ func moody(call platform.Call) platform.Fault {
 	if !call.Sends() {
 		return f
 	}
-	switch rand.N(100) {
-	case 0:
+	switch n := rand.N(100); {
+	case n < 4:
 		f.Reset, f.Seen = true, true
-	case 1:
+	case n < 6:
 		f.Reset = true
-	case 2:
+	case n < 7:
 		f = platform.JSON(http.StatusInternalServerError, `{"code":"system.error","message":"busy"}`)
-	case 3:
+	case n < 8:
 		f = platform.HTML()
-	case 4:
+	case n < 9:
 		f = platform.JSON(http.StatusOK, `{"errcode":-1,"errmsg":"busy","code":99991400,"msg":"busy"}`)
 	}
 	return f
