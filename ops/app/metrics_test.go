@@ -128,6 +128,9 @@ func anyModel(limit int) config.Catalog {
 func TestMetrics(t *testing.T) {
 	c := settings(t)
 	c.Model.Catalog = anyModel(3)
+	robot := config.DefaultDingTalk() // nobody is there: the process is ready all the same
+	robot.ClientID, robot.ClientSecret, robot.Mode, robot.Endpoint = "ding1", canary+"-secret-of-the-robot", config.ModeStream, "http://127.0.0.1:1"
+	c.DingTalk.Named = map[string]config.DingTalk{"robot": robot}
 	a, lines, err := up(t, c)
 	must(t, err)
 	r := run(t, a)
