@@ -135,10 +135,10 @@ func (d *delivery) start(ctx context.Context, await func(context.Context, *mailb
 	take, drain := context.WithCancel(context.WithoutCancel(ctx))
 	tidying, stopTidying := context.WithCancel(context.WithoutCancel(ctx))
 	var all, tidy sync.WaitGroup
-	tidy.Go(func() { _ = d.janitor.Run(tidying) }) // it gives no error
 	all.Go(func() {
-		await(take, d.janitor, d.consumer)
-		_ = d.pool.run(take) // neither does it
+		await(take, d.janitor, d.consumer)             // before it runs: a janitor is used by one goroutine
+		tidy.Go(func() { _ = d.janitor.Run(tidying) }) // it gives no error
+		_ = d.pool.run(take)                           // neither does it
 	})
 	return func() {
 		drain()
