@@ -49,7 +49,12 @@ type ModelEntry struct {
 	// AnyModel lets callers name "<this name>/<model>", or without a model of that
 	// name in the table any model, which the provider then gets as it is.
 	AnyModel bool `json:"any_model,omitempty"`
+	// Vision says whether the model sees images; nil: it does.
+	Vision *bool `json:"vision,omitempty"`
 }
+
+// Sees reports whether the model is given images.
+func (m ModelEntry) Sees() bool { return m.Vision == nil || *m.Vision }
 
 // Limits of a table.
 const (
@@ -232,7 +237,7 @@ func (r *Router) Find(explicit string) (name string, entry ModelEntry, ok bool) 
 // passed is the entry for a model that is not in the table. Prices and limits are
 // those of another model, so it has none.
 func passed(m ModelEntry, model string) ModelEntry {
-	return ModelEntry{Provider: m.Provider, Model: model, AnyModel: true, MaxTokens: m.MaxTokens, Temperature: m.Temperature}
+	return ModelEntry{Provider: m.Provider, Model: model, AnyModel: true, MaxTokens: m.MaxTokens, Temperature: m.Temperature, Vision: m.Vision}
 }
 
 // Names lists the models of the table in order.

@@ -32,6 +32,8 @@ type turn struct {
 
 	maxAge   func(contracts.Channel, string) time.Duration // nil: any age
 	outcomes *deliver.Metrics
+	media    *media // nil: no images
+	signs    *signs // nil: none
 }
 
 // identify names a message for the mailbox.
@@ -64,6 +66,7 @@ func (t *turn) Run(ctx context.Context, task mailbox.Task) (o mailbox.Outcome, e
 		o, err = t.command(&task, &m, c, p)
 		return o, err
 	}
+	t.signs.received(task.Attempt, &m)
 	o, err = t.answer(ctx, task, m, p)
 	return o, judged(ctx, &m, p, err)
 }
@@ -78,6 +81,13 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	request, err := t.request(m, choice, system, before)
 	if err != nil {
 		return mailbox.Outcome{}, err
+	}
+	seen, err := t.see(ctx, &m, &choice, &before, &request)
+	if err != nil {
+		return mailbox.Outcome{}, err
+	}
+	if seen.say != "" {
+		return t.unseen(task, &m, seen, choice.Table)
 	}
 	if p != nil {
 		request.OnDelta = p.add
@@ -94,6 +104,7 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	costs(withTrace(t.log.Info(), task), &answer).Str("request_id", m.RequestID).Str("message_id", m.ID).Str("user_id", m.Caller).
 		Str("model_version", answer.Version).Int64("model_table", choice.Table).Int("attempt", task.Attempt).
 		Int64("latency_ms", ended.Sub(m.Accepted).Milliseconds()).Int64("model_ms", ended.Sub(began).Milliseconds()).Msg("message answered")
+	answer.Text = seen.noted(answer.Text)
 	return t.outcome(task, m, answered{answer, choice.Table, ended, request.Messages, gone}, before)
 }
 
@@ -206,7 +217,7 @@ func (t *turn) outcome(task mailbox.Task, m contracts.Message, a answered, befor
 		return o, err
 	}
 	turn := contracts.Turn{
-		ID: m.ID, User: m.Text, Assistant: a.Text, At: a.at.UTC(),
+		ID: m.ID, User: m.Text, Assistant: a.Text, At: a.at.UTC(), Images: m.Images,
 		Tokens: t.prompt.For(a.Model).Count(m.Text) + prompt.ImagesOf(a.Model, a.asked) + t.answerTokens(a.Answer),
 	}
 	if o.Turn, err = t.store.SealTurn(m.Conversation, turn); err != nil {

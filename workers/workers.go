@@ -65,6 +65,11 @@ type Options struct {
 	Chores         Chores
 	SummarizeAfter int
 
+	// Media fetches the images of messages; nil: no model gets to see any. Signs
+	// shows that a message was received; nil: nothing is shown.
+	Media Media
+	Signs Signs
+
 	// Metrics takes the role's metrics; nil: nobody reads them.
 	Metrics prometheus.Registerer
 	// Traces makes the spans; nil: there are none.
@@ -88,6 +93,7 @@ type Workers struct {
 	replies *replies
 	notes   *notes
 	summary *summaries // nil: none
+	signs   *signs     // nil: none
 }
 
 // New checks o and wires the role. It opens nothing.
@@ -119,6 +125,12 @@ func New(o Options) (*Workers, error) {
 		sealer: o.Sealer, store: o.Store, prompt: o.Prompt, models: o.Models,
 		replies: w.replies, window: mo.Window, now: time.Now, log: o.Log, metrics: counts,
 	}
+	var err error
+	if run.media, err = newMedia(o.Media, o.Log, o.Metrics); err != nil {
+		return nil, err
+	}
+	w.signs = newSigns(o.Signs, o.Log, o.Metrics)
+	run.signs = w.signs
 	w.summary = newSummaries(&o, counts)
 	mo.Committed = each(w.notes.committed, w.summary.committed, o.Mailbox.Committed)
 	mo.Watch = mailbox.Watch{Count: counts.count, Ended: counts.ended}
@@ -160,11 +172,12 @@ func (w *Workers) Run(ctx context.Context) error {
 	go func() { tidied <- w.janitor.Run(tidying) }()
 	noted := make(chan struct{})
 	go func() { defer close(noted); w.notes.run(tidying) }()
-	stopSummaries := w.summary.start()
+	stopSummaries, stopSigns := w.summary.start(), w.signs.start()
 	w.o.Log.Info().Int("slots", w.o.Slots).Msg("workers ready")
 	err = w.pool.run(ctx)
 	stopDelivery() // what was just committed may still be sent
 	stopSummaries()
+	stopSigns()
 	stopTidying()
 	<-noted
 	return errors.Join(err, <-tidied)

@@ -170,6 +170,7 @@ type Model struct {
 	IdleTimeout       time.Duration `koanf:"idle_timeout" doc:"Longest silence between two tokens."`
 	Timeout           time.Duration `koanf:"timeout" doc:"Longest time of a whole answer."`
 	MaxResponseBytes  int64         `koanf:"max_response_bytes" doc:"Largest answer read from the provider, in bytes."`
+	Vision            bool          `koanf:"vision" doc:"Whether the model sees images. One that does not is asked with the text alone, and the user is told."`
 	MaxConcurrent     int           `koanf:"max_concurrent" zero:"off" doc:"Most calls of the model at a time, by all processes together; 0 means no limit."`
 	TotalTimeout      time.Duration `koanf:"total_timeout" zero:"default" doc:"Longest time that one message's retries and fall-backs take together; 0 means twice timeout."`
 	OnFailure         string        `koanf:"on_failure" doc:"When no model answers: retry (the message waits and is tried again) or apologize (one sentence is its final answer)."`
@@ -248,7 +249,7 @@ const (
 // DefaultModel is the model of a process that is told nothing.
 func DefaultModel() Model {
 	return Model{
-		Provider: "demo", MaxTokens: 1024, Temperature: 0.7, Stream: true,
+		Provider: "demo", MaxTokens: 1024, Temperature: 0.7, Stream: true, Vision: true,
 		FirstTokenTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, Timeout: 2 * time.Minute,
 		MaxResponseBytes: 1 << 20, OnFailure: FailureRetry,
 	}

@@ -79,6 +79,7 @@ type Entry struct {
 	InputPrice    float64  `koanf:"input_price" doc:"Price of a million tokens of a prompt, in your currency."`
 	OutputPrice   float64  `koanf:"output_price" doc:"Price of a million tokens of an answer."`
 	AnyModel      bool     `koanf:"any_model" doc:"Callers may name any model of the provider, as name/model, and without the name too where this is the default."`
+	Vision        bool     `koanf:"vision" doc:"Whether the model sees images. One that does not is asked with the text alone, and the user is told."`
 }
 
 func defaultProvider(flat Model) Provider {
@@ -89,7 +90,7 @@ func defaultProvider(flat Model) Provider {
 }
 
 func defaultEntry(flat Model) Entry {
-	return Entry{MaxTokens: flat.MaxTokens, Temperature: flat.Temperature, MaxConcurrent: flat.MaxConcurrent}
+	return Entry{MaxTokens: flat.MaxTokens, Temperature: flat.Temperature, MaxConcurrent: flat.MaxConcurrent, Vision: flat.Vision}
 }
 
 // kindOf is the kind of a provider that gives none.
@@ -151,13 +152,22 @@ func (m Models) table() contracts.ModelTable {
 		t.Models[name] = contracts.ModelEntry{
 			Provider: e.Provider, Model: cmp.Or(e.Model, name), Fallback: e.Fallback, MaxTokens: e.MaxTokens,
 			Temperature: new(e.Temperature), MaxConcurrent: e.MaxConcurrent, InputPrice: e.InputPrice, OutputPrice: e.OutputPrice,
-			AnyModel: e.AnyModel,
+			AnyModel: e.AnyModel, Vision: visionOf(e.Vision),
 		}
 	}
 	if m.wantsDemo() {
 		t.Models[KindDemo] = contracts.ModelEntry{Provider: KindDemo, Model: KindDemo}
 	}
 	return t
+}
+
+// visionOf says it only where a model does not see: what tables said before stays
+// as it was, and so do their digests.
+func visionOf(sees bool) *bool {
+	if sees {
+		return nil
+	}
+	return new(false)
 }
 
 // fallbackDefault: where there is one model, it need not be said.
@@ -194,7 +204,7 @@ func (m Models) flatTable() contracts.ModelTable {
 	}
 	e := contracts.ModelEntry{
 		Provider: m.Provider, Model: name, MaxTokens: m.MaxTokens, Temperature: new(m.Temperature),
-		MaxConcurrent: m.MaxConcurrent, AnyModel: kindOf(m.Provider) != KindDemo,
+		MaxConcurrent: m.MaxConcurrent, AnyModel: kindOf(m.Provider) != KindDemo, Vision: visionOf(m.Vision),
 	}
 	if !nameable.MatchString(name) {
 		name = "default"

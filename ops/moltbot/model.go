@@ -193,14 +193,14 @@ func troubles(w contracts.ModelsNode, revision int64) (texts []string) {
 
 func printTable(out io.Writer, table contracts.ModelTable) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "MODEL\tPROVIDER\tASKED FOR\tDEFAULT\tFALLBACK\tAT A TIME\tPRICE")
+	fmt.Fprintln(t, "MODEL\tPROVIDER\tASKED FOR\tDEFAULT\tFALLBACK\tAT A TIME\tSEES\tPRICE")
 	for _, name := range slices.Sorted(maps.Keys(table.Models)) {
 		m, mark := table.Models[name], ""
 		if name == table.Default {
 			mark = "*"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, m.Provider, m.Model, mark, dash(strings.Join(m.Fallback, ", ")),
-			limit(m.MaxConcurrent), price(m))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, m.Provider, m.Model, mark, dash(strings.Join(m.Fallback, ", ")),
+			limit(m.MaxConcurrent), sees(m), price(m))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -223,6 +223,13 @@ func limit(n int) string {
 		return "-"
 	}
 	return strconv.Itoa(n)
+}
+
+func sees(m contracts.ModelEntry) string {
+	if m.Sees() {
+		return "images"
+	}
+	return "-"
 }
 
 // price is for a million tokens, in and out.

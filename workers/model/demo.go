@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 	"unicode"
 
@@ -86,6 +87,30 @@ func demoText(messages []Message) string {
 			seen++
 		}
 	}
+	text := demoSaid(said, seen)
+	if n := images(messages); n > 0 {
+		text += fmt.Sprintf(phrasesFor(text).images, n)
+	}
+	return text
+}
+
+// images counts those of the newest message of the user.
+func images(messages []Message) (n int) {
+	for _, m := range slices.Backward(messages) {
+		if m.Role != RoleUser {
+			continue
+		}
+		for _, p := range m.Parts {
+			if p.Image != "" {
+				n++
+			}
+		}
+		break
+	}
+	return n
+}
+
+func demoSaid(said []string, seen int) string {
 	if len(said) == 0 {
 		return "This is the demo model; there was no message to answer."
 	}
@@ -98,21 +123,24 @@ func demoText(messages []Message) string {
 }
 
 // phrases are the demo's answers: alone quotes the message; after adds the
-// count of earlier messages, the first and the previous user message.
-type phrases struct{ alone, after string }
+// count of earlier messages, the first and the previous user message; images the
+// count of those in the newest one.
+type phrases struct{ alone, after, images string }
 
 func phrasesFor(text string) phrases {
 	for _, r := range text {
 		if unicode.Is(unicode.Han, r) {
 			return phrases{
-				alone: "这是演示模型，没有配置真实的模型服务。你说：“%s”。这是本次对话的第一条消息。",
-				after: "这是演示模型，没有配置真实的模型服务。你说：“%s”。在此之前有 %d 条消息，你的第一条是“%s”，上一条是“%s”。",
+				alone:  "这是演示模型，没有配置真实的模型服务。你说：“%s”。这是本次对话的第一条消息。",
+				after:  "这是演示模型，没有配置真实的模型服务。你说：“%s”。在此之前有 %d 条消息，你的第一条是“%s”，上一条是“%s”。",
+				images: " 这条消息带有 %d 张图片。",
 			}
 		}
 	}
 	return phrases{
-		alone: "This is the demo model: no provider is configured. You wrote: %q. It is the first message of this conversation.",
-		after: "This is the demo model: no provider is configured. You wrote: %q. Before it came %d messages: your first was %q, your previous one %q.",
+		alone:  "This is the demo model: no provider is configured. You wrote: %q. It is the first message of this conversation.",
+		after:  "This is the demo model: no provider is configured. You wrote: %q. Before it came %d messages: your first was %q, your previous one %q.",
+		images: " Images in this message: %d.",
 	}
 }
 

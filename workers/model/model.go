@@ -92,7 +92,9 @@ type Choice struct {
 	Model  string // as the provider knows it
 	Text   string // of the message, without the route that led it
 	Route  string // that led to the model; empty: none did
-	Table  int64  // revision of the table; 0: there is none
+	// Blind says that the model sees no images.
+	Blind bool
+	Table int64 // revision of the table; 0: there is none
 }
 
 // Only is a Choice without a table: one Completer answers everything, with the

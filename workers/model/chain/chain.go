@@ -166,7 +166,7 @@ func (c *Chain) Choose(m contracts.Message) (model.Choice, error) {
 	}
 	return model.Choice{
 		Completer: who, Name: routed.Name, Listed: listed, Model: routed.Entry.Model, Text: routed.Text, Route: routed.Route,
-		Table: s.router.Revision,
+		Table: s.router.Revision, Blind: !routed.Entry.Sees(),
 	}, nil
 }
 

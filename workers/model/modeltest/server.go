@@ -23,6 +23,8 @@ import (
 type Message struct {
 	Role    string
 	Content string
+	// Images are those in it as URLs, a line for each.
+	Images string
 }
 
 // UnmarshalJSON takes a text, or a list of parts.
@@ -39,11 +41,27 @@ func (m *Message) UnmarshalJSON(b []byte) error {
 		return json.Unmarshal(orNull(wire.Content), &m.Content)
 	}
 	var parts []struct {
-		Text string `json:"text"`
+		Text  string `json:"text"`
+		Image *struct {
+			URL string `json:"url"`
+		} `json:"image_url"`
+		Source *struct {
+			Type string `json:"media_type"`
+			Data string `json:"data"`
+			URL  string `json:"url"`
+		} `json:"source"`
 	}
 	err := json.Unmarshal(wire.Content, &parts)
 	for _, p := range parts {
 		m.Content += p.Text
+		switch {
+		case p.Image != nil:
+			m.Images += p.Image.URL + "\n"
+		case p.Source != nil && p.Source.URL != "":
+			m.Images += p.Source.URL + "\n"
+		case p.Source != nil:
+			m.Images += "data:" + p.Source.Type + ";base64," + p.Source.Data + "\n"
+		}
 	}
 	return err
 }
