@@ -68,7 +68,7 @@ func (a *App) openWorkers(context.Context) error {
 		SoftStop: c.Workers.SoftStop, Mailbox: mailboxOptions(c), PurgeEvery: c.Queue.PurgeEvery,
 		MaxFinished: uint64(keptTotal(c.Queue)), Metrics: a.registerer(), Traces: a.tracerProvider(),
 		Chores: a.summarized(a.chores, models), SummarizeAfter: c.Session.Summary.After,
-		Delivery: a.delivery(), Senders: a.senders, MaxAge: maxAge(c),
+		Delivery: a.delivery(), Senders: a.senders, Media: a.platforms, Signs: a.platforms, MaxAge: maxAge(c),
 	})
 	if err != nil {
 		return err
