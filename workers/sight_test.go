@@ -171,21 +171,21 @@ func TestImagesThatAreNotToBeHad(t *testing.T) {
 	never := &deliver.Failure{Verdict: deliver.VerdictFinal, Err: errors.New("gone")}
 	for name, c := range map[string]struct {
 		text  string
-		a     album
+		a     *album
 		shown int
 		reply string // contained
 		asks  int
 	}{
-		"it passes":       {"what?", album{fails: map[string][]error{"a": {later, later}}}, 1, "well", 3},
-		"it does not":     {"what?", album{fails: map[string][]error{"a": {later, later, later}}}, 0, "could not be loaded", 3},
-		"never":           {"这是什么", album{fails: map[string][]error{"a": {never}}}, 0, "图片没有取到", 1},
-		"alone":           {"", album{fails: map[string][]error{"a": {never}}}, 0, "could not be loaded", 1},
-		"no kind we take": {"what?", album{kind: "text/html"}, 0, "could not be loaded", 1},
-		"too large":       {"what?", album{data: map[string][]byte{"a": make([]byte, imageBytes+1)}}, 0, "could not be loaded", 1},
+		"it passes":       {"what?", &album{fails: map[string][]error{"a": {later, later}}}, 1, "well", 3},
+		"it does not":     {"what?", &album{fails: map[string][]error{"a": {later, later, later}}}, 0, "could not be loaded", 3},
+		"never":           {"这是什么", &album{fails: map[string][]error{"a": {never}}}, 0, "图片没有取到", 1},
+		"alone":           {"", &album{fails: map[string][]error{"a": {never}}}, 0, "could not be loaded", 1},
+		"no kind we take": {"what?", &album{kind: "text/html"}, 0, "could not be loaded", 1},
+		"too large":       {"what?", &album{data: map[string][]byte{"a": make([]byte, imageBytes+1)}}, 0, "could not be loaded", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlant(t)
-			tn, asked := p.seeing(&c.a)
+			tn, asked := p.seeing(c.a)
 			m := p.message("s", 1, c.text, "")
 			m.Images = imagesOf("a")
 			r, _ := p.runs(tn, m)
