@@ -14,7 +14,7 @@ import (
 
 // Signs shows users of IM platforms that their message arrived.
 type Signs interface {
-	Received(ctx context.Context, ch contracts.Channel, o *contracts.Origin) error
+	Received(ctx context.Context, c contracts.Channel, o *contracts.Origin) error
 }
 
 const (
@@ -31,22 +31,22 @@ const (
 	signDropped = "dropped" // too many waited
 )
 
-// seen is a message that is to get its sign.
-type seen struct {
-	channel contracts.Channel
-	origin  *contracts.Origin
-}
-
 // signs shows them beside the messages: none is ever in a message's way. The nil
 // *signs shows none.
 type signs struct {
 	by      Signs
 	log     zerolog.Logger
 	metrics map[string]prometheus.Counter
-	waiting chan seen
+	waiting chan sign
 
 	mu     sync.Mutex
 	closed bool
+}
+
+// sign is one that waits to be shown.
+type sign struct {
+	channel contracts.Channel
+	origin  *contracts.Origin
 }
 
 func newSigns(by Signs, log zerolog.Logger, reg prometheus.Registerer) *signs {
@@ -56,7 +56,7 @@ func newSigns(by Signs, log zerolog.Logger, reg prometheus.Registerer) *signs {
 	if reg == nil {
 		reg = prometheus.NewRegistry()
 	}
-	s := &signs{by: by, log: log, metrics: map[string]prometheus.Counter{}, waiting: make(chan seen, signRoom)}
+	s := &signs{by: by, log: log, metrics: map[string]prometheus.Counter{}, waiting: make(chan sign, signRoom)}
 	shown := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "moltbot_workers_signs_total", Help: "Signs that a message was received, by what became of them.",
 	}, []string{"outcome"})
@@ -77,7 +77,7 @@ func (s *signs) received(attempt int, m *contracts.Message) {
 		return
 	}
 	select {
-	case s.waiting <- seen{m.Channel, m.Origin}:
+	case s.waiting <- sign{m.Channel, m.Origin}:
 	default:
 		s.metrics[signDropped].Inc()
 	}
@@ -92,8 +92,8 @@ func (s *signs) start() (stop func()) {
 	var hands sync.WaitGroup
 	for range signHands {
 		hands.Go(func() {
-			for m := range s.waiting {
-				s.show(ctx, m)
+			for g := range s.waiting {
+				s.show(ctx, g)
 			}
 		})
 	}
@@ -109,12 +109,12 @@ func (s *signs) start() (stop func()) {
 	}
 }
 
-func (s *signs) show(ctx context.Context, m seen) {
+func (s *signs) show(ctx context.Context, g sign) {
 	ctx, cancel := context.WithTimeout(ctx, signPatience)
 	defer cancel()
-	if err := s.by.Received(ctx, m.channel, m.origin); err != nil {
+	if err := s.by.Received(ctx, g.channel, g.origin); err != nil {
 		s.metrics[signFailed].Inc()
-		s.log.Warn().Err(err).Str("channel", string(m.channel)).Str("app", m.origin.App).Msg("the sign that a message was received was not shown")
+		s.log.Warn().Err(err).Str("channel", string(g.channel)).Str("app", g.origin.App).Msg("the sign that a message was received was not shown")
 		return
 	}
 	s.metrics[signShown].Inc()

@@ -16,7 +16,12 @@ import (
 // signer notes what it is to show.
 type signer func(ctx context.Context, o *contracts.Origin) error
 
-func (f signer) Received(ctx context.Context, _ contracts.Channel, o *contracts.Origin) error { return f(ctx, o) }
+func (f signer) Received(ctx context.Context, c contracts.Channel, o *contracts.Origin) error {
+	if c != contracts.ChannelFeishu {
+		return errors.New("another channel")
+	}
+	return f(ctx, o)
+}
 
 func (p *plant) fromFeishu(n int, text string) contracts.Message {
 	m := p.message("s", n, text, "")

@@ -66,7 +66,7 @@ func TestDialects(t *testing.T) {
 func TestNeutralised(t *testing.T) {
 	for md, want := range map[string]string{
 		"@all @ALL @ all @_all @所有人 ＠all":              "@|all @|ALL @| all @|_all @|所有人 ＠|all",
-		"@everyone @here @a​ll @\u202eall":             "@|everyone @|here @|all @|all",
+		"@everyone @here @a\u200bll @\u202eall":        "@|everyone @|here @|all @|all",
 		"&#64;all &commat;all &amp;#64;all":            "@|all @|all &|#64;all",
 		"@<b></b>all @**all** @~~all~~":                "@|all @|**all** @|~~all~~",
 		"@13800000000 @manager42 a@13800000000":        "@|13800000000 @|manager42 a@|13800000000",
