@@ -112,14 +112,17 @@ func (c *channels) talk(p platform.Platform) {
 	group.Mention = true
 	says(group, "for you", "heard 1: for you")
 
-	// A kind that nobody can read, and an image for a model that sees none: each is
-	// answered with a sentence, and asks no model.
-	for _, kind := range []string{"file", "image"} {
-		m := direct
-		m.Kind, m.Text = kind, "报表.xlsx"
-		if got := c.ask(ctx, p, m); got == "" || strings.HasPrefix(got, "heard") {
-			t.Errorf("%s is answered %q", kind, got)
-		}
+	// A kind that nobody can read is answered with a sentence, and asks no model. An
+	// image is fetched from the platform for the model, which sees it.
+	file := direct
+	file.Kind, file.Text = "file", "报表.xlsx"
+	if got := c.ask(ctx, p, file); got == "" || strings.HasPrefix(got, "heard") {
+		t.Errorf("a file is answered %q", got)
+	}
+	image := direct
+	image.Kind = "image"
+	if got := c.ask(ctx, p, image); !strings.HasPrefix(got, "heard") || p.Calls(platform.OpImage) == 0 {
+		t.Errorf("an image is answered %q, and was asked for %d times", got, p.Calls(platform.OpImage))
 	}
 	m := direct
 	m.Text = "/new"

@@ -45,6 +45,8 @@ type Platform interface {
 	Push(ctx context.Context, in *Incoming) error
 	// Request is the first call of the webhook with it, for those who push themselves.
 	Request(in *Incoming) (http.Header, []byte)
+	// Calls counts our calls of an operation.
+	Calls(op string) int
 }
 
 // Incoming is a message on its way to our webhook.
