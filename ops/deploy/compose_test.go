@@ -336,7 +336,7 @@ func TestSecretsAreFiles(t *testing.T) {
 			secret = append(secret, k.Env)
 		}
 	}
-	if len(secret) != 6 {
+	if len(secret) != 10 {
 		t.Errorf("secrets that are no addresses: %v", secret)
 	}
 	for name, s := range p.Services {
