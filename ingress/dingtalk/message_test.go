@@ -68,21 +68,6 @@ func TestPayloads(t *testing.T) {
 	}
 }
 
-// The same message comes in a frame of the stream.
-func TestStreamFrame(t *testing.T) {
-	var file struct {
-		Frames struct {
-			Callback struct {
-				Data string `json:"data"`
-			} `json:"downstream_callback"`
-		} `json:"frames"`
-	}
-	load(t, filepath.Join("payloads", "dingtalk-stream-frames.json"), &file)
-	if m := readOne(t, file.Frames.Callback.Data); m.MessageID != "msgMadeUp0001AAAAAAAAAA==" || m.Text != "你好，查一下昨天的用量" {
-		t.Errorf("%+v", m)
-	}
-}
-
 // raw is a text of the group, with members changed: "name", `value`, or "" to take it away.
 func raw(change ...string) string {
 	fields := map[string]string{

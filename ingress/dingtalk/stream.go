@@ -2,6 +2,7 @@ package dingtalk
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,8 +11,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	frames "github.com/open-dingtalk/dingtalk-stream-sdk-go/payload"
-	"github.com/open-dingtalk/dingtalk-stream-sdk-go/utils"
 
 	"moltbot/ingress/im"
 	"moltbot/ingress/link"
@@ -29,13 +28,8 @@ type StreamOptions struct {
 	Link link.Options
 }
 
-// Stream is the long connection of one application.
-//
-// The frames are those of the official SDK (v0.9.1), its client is not: when a
-// ping goes unanswered it sends on a closed channel outside of any recover, which
-// ends the whole process; it writes answers from several goroutines at once, so
-// that 11 of 400 got lost when 8 came at a time; nothing says that a connection
-// ended; and what connects again neither heeds a context nor ends.
+// Stream is the long connection of one application. ADR 0006 says why it is not the
+// official SDK's.
 type Stream struct{ *link.Link }
 
 // NewStream gives a Stream that is not connected yet.
@@ -54,15 +48,28 @@ func NewStream(o StreamOptions) (*Stream, error) {
 // gateway knows where to connect.
 type gateway struct{ o StreamOptions }
 
+const pathOpen = "/v1.0/gateway/connections/open"
+
+type openRequest struct {
+	ClientID      string         `json:"clientId"`
+	ClientSecret  string         `json:"clientSecret"`
+	Subscriptions []subscription `json:"subscriptions"`
+	UserAgent     string         `json:"ua"`
+}
+
+type subscription struct {
+	Type  string `json:"type"`
+	Topic string `json:"topic"`
+}
+
 // Locate gets a ticket, which is good for one connection within 90 seconds (facts).
 func (g gateway) Locate(ctx context.Context) (string, link.Wire, error) {
-	in := frames.ConnectionEndpointRequest{
-		ClientId: g.o.ClientID, ClientSecret: g.o.ClientSecret, UserAgent: "moltbot/1.0",
-		Subscriptions: []*frames.SubscriptionModel{{Type: utils.SubscriptionTypeKCallback, Topic: frames.BotMessageCallbackTopic}},
+	in := openRequest{
+		ClientID: g.o.ClientID, ClientSecret: g.o.ClientSecret, UserAgent: "moltbot/1.0",
+		Subscriptions: []subscription{{Type: typeCallback, Topic: topicMessage}},
 	}
-	var out frames.ConnectionEndpointResponse
-	address := strings.TrimRight(g.o.Endpoint, "/") + utils.GetConnectionEndpointAPIUrl
-	status, err := link.Ask(ctx, address, http.Header{"Accept": {"application/json"}}, in, &out)
+	var out struct{ Endpoint, Ticket string }
+	status, err := link.Ask(ctx, strings.TrimRight(g.o.Endpoint, "/")+pathOpen, http.Header{"Accept": {"application/json"}}, in, &out)
 	switch {
 	case err != nil:
 		return "", nil, err
@@ -70,7 +77,7 @@ func (g gateway) Locate(ctx context.Context) (string, link.Wire, error) {
 		return "", nil, &link.Refused{Code: status}
 	case status != http.StatusOK:
 		return "", nil, fmt.Errorf("the platform answered %d", status)
-	case out.Valid() != nil:
+	case out.Endpoint == "" || out.Ticket == "":
 		return "", nil, errors.New("the platform gave no address")
 	}
 	return out.Endpoint + "?ticket=" + url.QueryEscape(out.Ticket), wire(g), nil
@@ -82,46 +89,62 @@ type wire struct{ o StreamOptions }
 // Ping is one of WebSocket's own. DingTalk answers it as its SDKs expect.
 func (w wire) Ping() (int, []byte, time.Duration) { return websocket.PingMessage, nil, w.o.Ping }
 
-// Topics of frames of the type SYSTEM.
+// Types of frames, and their topics.
 const (
+	typeSystem   = "SYSTEM"
+	typeCallback = "CALLBACK"
+	typeEvent    = "EVENT" // none is asked for
+
 	topicPing       = "ping"
 	topicDisconnect = "disconnect"
+	topicMessage    = "/v1.0/im/bot/messages/get"
 )
+
+// frame is what the platform sends. Members that are not looked at may hold anything.
+type frame struct {
+	Type    string `json:"type"`
+	Headers *struct {
+		Topic string `json:"topic"`
+		ID    string `json:"messageId"`
+	} `json:"headers"`
+	Data string `json:"data"` // JSON
+}
 
 // Read reads one frame.
 func (w wire) Read(raw []byte) (link.Frame, error) {
-	f, err := frames.DecodeDataFrame(raw)
-	if err != nil || f.Headers == nil {
+	f := new(frame)
+	if json.Unmarshal(raw, f) != nil || f.Headers == nil {
 		return link.Frame{}, im.ErrMalformed
 	}
-	switch topic := f.GetTopic(); {
-	case f.Type == utils.SubscriptionTypeKSystem && topic == topicPing:
-		return link.Frame{Answer: func(error) []byte { return reply(f, frames.DataFrameResponseStatusCodeKOK, "OK", f.Data) }}, nil
-	case f.Type == utils.SubscriptionTypeKSystem && topic == topicDisconnect:
+	switch topic := f.Headers.Topic; {
+	case f.Type == typeSystem && topic == topicPing:
+		return link.Frame{Answer: func(error) []byte { return f.reply(http.StatusOK, "OK", f.Data) }}, nil
+	case f.Type == typeSystem && topic == topicDisconnect:
 		return link.Frame{Leave: true}, nil
-	case f.Type == utils.SubscriptionTypeKCallback && topic == frames.BotMessageCallbackTopic:
+	case f.Type == typeCallback && topic == topicMessage:
 		return w.message(f)
+	case f.Type == typeEvent:
+		return link.Frame{Answer: func(error) []byte { return f.reply(http.StatusOK, "OK", `{"status":"SUCCESS","message":"success"}`) }}, nil
 	default:
-		return link.Frame{Answer: func(error) []byte {
-			return reply(f, frames.DataFrameResponseStatusCodeKHandlerNotFound, "no such topic here", "{}")
-		}}, nil
+		return link.Frame{Answer: func(error) []byte { return f.reply(http.StatusNotFound, "no such topic here", "{}") }}, nil
 	}
 }
 
-func (w wire) message(f *frames.DataFrame) (link.Frame, error) {
+func (w wire) message(f *frame) (link.Frame, error) {
 	e, err := ReadMessage([]byte(f.Data), w.o.Identity)
 	return link.Frame{Event: &e, Answer: func(err error) []byte {
 		if err != nil { // so that it is sent again
-			return reply(f, frames.DataFrameResponseStatusCodeKInternalError, "not stored", `{"status":"LATER","message":"not stored"}`)
+			return f.reply(http.StatusInternalServerError, "not stored", `{"status":"LATER","message":"not stored"}`)
 		}
-		return reply(f, frames.DataFrameResponseStatusCodeKOK, "OK", `{"response":null}`)
+		return f.reply(http.StatusOK, "OK", `{"response":null}`)
 	}}, err
 }
 
-func reply(f *frames.DataFrame, code int, message, data string) []byte {
-	r := frames.NewDataFrameResponse(code)
-	r.SetHeader(frames.DataFrameHeaderKMessageId, f.GetMessageId())
-	r.SetHeader(frames.DataFrameHeaderKContentType, frames.DataFrameContentTypeKJson)
-	r.Message, r.Data = message, data
-	return r.Encode()
+// reply is the frame sent back. Its codes are those of HTTP.
+func (f *frame) reply(code int, message, data string) []byte {
+	b, _ := json.Marshal(map[string]any{ // cannot fail: texts and a number
+		"code": code, "message": message, "data": data,
+		"headers": map[string]string{"messageId": f.Headers.ID, "contentType": "application/json"},
+	})
+	return b
 }

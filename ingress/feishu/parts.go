@@ -4,8 +4,7 @@ import (
 	"maps"
 	"time"
 
-	larkws "github.com/larksuite/oapi-sdk-go/v3/ws"
-
+	"moltbot/ingress/feishu/frame"
 	"moltbot/ingress/im"
 )
 
@@ -35,8 +34,9 @@ func newParts(now func() time.Time) *parts {
 }
 
 // add gives the whole message once its last part has come.
-func (p *parts) add(h larkws.Headers, part []byte) (whole []byte, ok bool, err error) {
-	sum, seq, id := h.GetInt(larkws.HeaderSum), h.GetInt(larkws.HeaderSeq), h.GetString(larkws.HeaderMessageID)
+func (p *parts) add(f *frame.Frame) (whole []byte, ok bool, err error) {
+	sum, seq, id := f.Int(headerSum), f.Int(headerSeq), f.Get(headerID)
+	part := f.Payload
 	if sum <= 1 {
 		return part, true, nil
 	}

@@ -7,14 +7,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
-	larkws "github.com/larksuite/oapi-sdk-go/v3/ws"
 
+	"moltbot/ingress/feishu/frame"
 	"moltbot/ingress/im"
 	"moltbot/ingress/link"
 )
@@ -31,15 +32,8 @@ type SocketOptions struct {
 	Link link.Options
 }
 
-// Socket is the long connection of one application.
-//
-// The frames are those of the official SDK (v3.12.0), its client is not. It puts
-// the parts of a message together in goroutines of their own without a lock, so
-// that a part gets lost (1 message in 200 of three parts each, which Feishu then
-// sends again in parts); it refuses every type of event that it was not told of,
-// so that Feishu sends those again for 7 hours; it stops the storing of what came
-// in when it is stopped; it notices silence only after twice the platform's
-// interval, 245 seconds; and each client leaves a goroutine behind.
+// Socket is the long connection of one application. ADR 0006 says why it is not the
+// official SDK's.
 type Socket struct{ *link.Link }
 
 // NewSocket gives a Socket that is not connected yet.
@@ -59,32 +53,58 @@ func NewSocket(o SocketOptions) (*Socket, error) {
 // endpoint knows where to connect.
 type endpoint struct{ o SocketOptions }
 
-// Codes of the answer that no new try mends (facts).
+// What is asked, and answered (facts).
 const (
+	pathEndpoint = "/callback/ws/endpoint"
+	queryService = "service_id"
+
+	codeOK           = 0
+	codeForbidden    = 403
+	codeAuthFailed   = 514
 	codeNoCredential = 1000040344
 	codeTooMany      = 1000040350
 )
 
+type endpointRequest struct {
+	AppID     string `json:"AppID"`
+	AppSecret string `json:"AppSecret"`
+}
+
+type endpointAnswer struct {
+	Code int `json:"code"`
+	Data *struct {
+		URL    string  `json:"URL"`
+		Config *config `json:"ClientConfig"`
+	} `json:"data"`
+}
+
+// config is what the platform wants of a connection, as far as it is heeded.
+type config struct {
+	PingInterval int `json:"PingInterval"` // seconds
+}
+
 // Locate asks for an address with a ticket in it.
 func (p endpoint) Locate(ctx context.Context) (string, link.Wire, error) {
-	in := larkws.BootstrapRequest{AppID: p.o.Identity.AppID, AppSecret: p.o.AppSecret}
-	var out larkws.EndpointResp
-	address := strings.TrimRight(p.o.Endpoint, "/") + larkws.GenEndpointUri
-	status, err := link.Ask(ctx, address, http.Header{"Locale": {"zh"}}, in, &out)
-	switch {
-	case err != nil:
+	in := endpointRequest{AppID: p.o.Identity.AppID, AppSecret: p.o.AppSecret}
+	var out endpointAnswer
+	status, err := link.Ask(ctx, strings.TrimRight(p.o.Endpoint, "/")+pathEndpoint, http.Header{"Locale": {"zh"}}, in, &out)
+	if err != nil {
 		return "", nil, err
-	case out.Code == larkws.AuthFailed, out.Code == larkws.Forbidden, out.Code == codeNoCredential, out.Code == codeTooMany:
+	}
+	switch out.Code {
+	case codeAuthFailed, codeForbidden, codeNoCredential, codeTooMany:
 		return "", nil, &link.Refused{Code: out.Code}
-	case status != http.StatusOK || out.Code != larkws.OK:
+	}
+	switch {
+	case status != http.StatusOK || out.Code != codeOK:
 		return "", nil, fmt.Errorf("the platform answered %d with code %d", status, out.Code)
 	case out.Data == nil:
 		return "", nil, errors.New("the platform gave no address")
 	}
 	w := &wire{identity: p.o.Identity, longest: p.o.Ping, parts: newParts(time.Now)}
-	w.service = serviceOf(out.Data.Url)
-	w.configure(out.Data.ClientConfig)
-	return out.Data.Url, w, nil
+	w.service = serviceOf(out.Data.URL)
+	w.configure(out.Data.Config)
+	return out.Data.URL, w, nil
 }
 
 // serviceOf is what pings name, from the address; 0 if there is none.
@@ -93,7 +113,7 @@ func serviceOf(address string) int32 {
 	if err != nil {
 		return 0 // Link refuses it
 	}
-	n, err := strconv.ParseInt(u.Query().Get(larkws.ServiceID), 10, 32)
+	n, err := strconv.ParseInt(u.Query().Get(queryService), 10, 32)
 	if err != nil {
 		return 0
 	}
@@ -109,7 +129,7 @@ type wire struct {
 	parts    *parts
 }
 
-func (w *wire) configure(c *larkws.ClientConfig) {
+func (w *wire) configure(c *config) {
 	interval := w.longest
 	if c != nil && c.PingInterval > 0 {
 		interval = min(interval, time.Duration(c.PingInterval)*time.Second)
@@ -117,56 +137,70 @@ func (w *wire) configure(c *larkws.ClientConfig) {
 	w.interval.Store(int64(interval))
 }
 
+// Headers of a frame, and their values.
+const (
+	headerType = "type"
+	headerID   = "message_id"
+	headerSum  = "sum"
+	headerSeq  = "seq"
+	headerTook = "biz_rt"
+
+	typePing  = "ping"
+	typePong  = "pong"
+	typeEvent = "event"
+	typeClick = "card"
+)
+
 // Ping is a frame of Feishu's own. Each is answered.
 func (w *wire) Ping() (int, []byte, time.Duration) {
-	b, _ := larkws.NewPingFrame(w.service).Marshal() // into memory
-	return websocket.BinaryMessage, b, time.Duration(w.interval.Load())
+	f := frame.Frame{Method: frame.Control, Service: w.service, Headers: []frame.Header{{Key: headerType, Value: typePing}}}
+	return websocket.BinaryMessage, f.Encode(), time.Duration(w.interval.Load())
 }
 
 // Read reads one frame.
 func (w *wire) Read(raw []byte) (link.Frame, error) {
 	began := time.Now()
-	f := new(larkws.Frame)
-	if err := f.Unmarshal(raw); err != nil {
+	f, err := frame.Decode(raw)
+	if err != nil {
 		return link.Frame{}, im.ErrMalformed
 	}
-	h := larkws.Headers(f.Headers)
-	if larkws.FrameType(f.Method) == larkws.FrameTypeControl {
-		w.control(h.GetString(larkws.HeaderType), f.Payload)
+	kind := f.Get(headerType)
+	switch {
+	case f.Method == frame.Control && kind == typePong:
+		w.pong(f.Payload)
+		return link.Frame{}, nil
+	case f.Method != frame.Data || kind != typeEvent && kind != typeClick:
 		return link.Frame{}, nil
 	}
-	switch larkws.MessageType(h.GetString(larkws.HeaderType)) {
-	case larkws.MessageTypeEvent, larkws.MessageTypeCard:
-	default:
-		return link.Frame{}, nil
-	}
-	whole, ok, err := w.parts.add(h, f.Payload)
+	whole, ok, err := w.parts.add(f)
 	if err != nil || !ok {
 		return link.Frame{}, err
 	}
+	f.Payload = nil // need not wait for the answer
 	e, err := ReadEvent(whole, w.identity)
-	return link.Frame{Event: &e, Answer: func(err error) []byte { return ack(f, began, e.Body, err) }}, err
+	return link.Frame{Event: &e, Answer: func(err error) []byte { return ack(f, time.Since(began), e.Body, err) }}, err
 }
 
-func (w *wire) control(kind string, payload []byte) {
-	c := new(larkws.ClientConfig)
-	if larkws.MessageType(kind) == larkws.MessageTypePong && len(payload) > 0 && json.Unmarshal(payload, c) == nil {
+// pong may hold new wishes of the platform.
+func (w *wire) pong(payload []byte) {
+	c := new(config)
+	if len(payload) > 0 && json.Unmarshal(payload, c) == nil {
 		w.configure(c)
 	}
 }
 
 // ack is the frame sent back, with how it went. body is what a callback answers.
-func ack(f *larkws.Frame, began time.Time, body []byte, err error) []byte {
-	r := larkws.NewResponseByCode(http.StatusOK)
-	r.Data = body
+func ack(f *frame.Frame, took time.Duration, body []byte, err error) []byte {
+	r := struct {
+		Code    int               `json:"code"`
+		Headers map[string]string `json:"headers"`
+		Data    []byte            `json:"data"`
+	}{Code: http.StatusOK, Data: body}
 	if err != nil { // so that it is sent again
-		r = larkws.NewResponseByCode(http.StatusInternalServerError)
+		r.Code, r.Data = http.StatusInternalServerError, nil
 	}
 	out := *f
-	h := larkws.Headers(append([]larkws.Header(nil), f.Headers...))
-	h.Add(larkws.HeaderBizRt, strconv.FormatInt(time.Since(began).Milliseconds(), 10))
-	out.Headers = h
+	out.Headers = append(slices.Clone(f.Headers), frame.Header{Key: headerTook, Value: strconv.FormatInt(took.Milliseconds(), 10)})
 	out.Payload, _ = json.Marshal(r) // cannot fail: a number and bytes
-	b, _ := out.Marshal()            // into memory
-	return b
+	return out.Encode()
 }

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	larkws "github.com/larksuite/oapi-sdk-go/v3/ws"
+
+	"moltbot/ingress/feishu/frame"
 )
 
 // serviceID of all connections; made up.
@@ -78,23 +79,25 @@ func (f *Feishu) connect(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Feishu) read(c *conn, raw []byte) {
-	var frame larkws.Frame
-	if frame.Unmarshal(raw) != nil {
+	in, err := frame.Decode(raw)
+	if err != nil {
 		return
 	}
-	h := larkws.Headers(frame.Headers)
-	if frame.Method == int32(larkws.FrameTypeControl) {
-		if h.GetString(larkws.HeaderType) != "ping" || frame.Service != serviceID {
+	if in.Method == frame.Control {
+		if in.Get("type") != "ping" || in.Service != serviceID {
 			return
 		}
 		f.change(func() { f.pings++ })
 		config, _ := json.Marshal(f.config())
-		_ = c.write(websocket.BinaryMessage, encodeFrame(0, config, "type", "pong"))
+		_ = c.write(websocket.BinaryMessage, encodeFrame(frame.Control, config, "type", "pong"))
 		return
 	}
-	var resp larkws.Response
-	if json.Unmarshal(frame.Payload, &resp) == nil && h.GetString(larkws.HeaderBizRt) != "" {
-		c.acked(h.GetString(larkws.HeaderMessageID), Ack{Code: resp.StatusCode, Data: resp.Data})
+	var answer struct {
+		Code int    `json:"code"`
+		Data []byte `json:"data"`
+	}
+	if json.Unmarshal(in.Payload, &answer) == nil && in.Get("biz_rt") != "" {
+		c.acked(in.Get("message_id"), Ack{Code: answer.Code, Data: answer.Data})
 	}
 }
 
@@ -113,16 +116,15 @@ func (f *Feishu) Send(ctx context.Context, kind string, payload []byte, frames i
 	parts := make([][]byte, frames)
 	for i := range parts {
 		part := payload[len(payload)*i/frames : len(payload)*(i+1)/frames]
-		parts[i] = encodeFrame(1, part, "type", kind, "message_id", id, "sum", strconv.Itoa(frames), "seq", strconv.Itoa(i), "trace_id", "made-up")
+		parts[i] = encodeFrame(frame.Data, part, "type", kind, "message_id", id, "sum", strconv.Itoa(frames), "seq", strconv.Itoa(i), "trace_id", "made-up")
 	}
 	return c.push(ctx, websocket.BinaryMessage, id, parts...)
 }
 
 func encodeFrame(method int32, payload []byte, headers ...string) []byte {
-	f := larkws.Frame{SeqID: 7, LogID: 42, Service: serviceID, Method: method, Payload: payload}
+	f := frame.Frame{SeqID: 7, LogID: 42, Service: serviceID, Method: method, Payload: payload}
 	for i := 0; i+1 < len(headers); i += 2 {
-		f.Headers = append(f.Headers, larkws.Header{Key: headers[i], Value: headers[i+1]})
+		f.Headers = append(f.Headers, frame.Header{Key: headers[i], Value: headers[i+1]})
 	}
-	b, _ := f.Marshal() // into memory
-	return b
+	return f.Encode()
 }

@@ -16,9 +16,9 @@ import (
 // its owner is gone (R16).
 const takeOver = 15 * time.Second
 
-// TestLongConnections has both platforms push over long connections, which the
-// official SDKs hold, to two ingress processes of which one owns each application.
-// When the owner is killed the other takes over, and nobody is answered twice.
+// TestLongConnections has both platforms push over long connections to two ingress
+// processes of which one owns each application. When the owner is killed the other
+// takes over, and nobody is answered twice.
 func TestLongConnections(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	ctx := timeLimit(t)
