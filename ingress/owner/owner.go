@@ -1,6 +1,6 @@
 // Package owner lets one process of all do a piece of work, by a lease in Redis
 // that it renews. It does not fence: the work must bear that two processes do it
-// for a moment.
+// for a moment, and as long as Redis is away from one of them.
 package owner
 
 import (
@@ -62,14 +62,12 @@ func (o *Owner) Held() bool { return o.held.Load() }
 func (o *Owner) Away() bool { return o.away.Load() }
 
 // Run calls work whenever this process becomes the owner, until ctx ends. The
-// context of work ends when the lease does; work must return soon then. The
-// lease is released once work has returned.
+// context of work ends when another process is seen to have the lease; work must
+// return soon then. The lease is released once work has returned.
 func (o *Owner) Run(ctx context.Context, work func(context.Context)) {
 	for {
-		asked := time.Now() // before the call: the lease cannot end earlier than this says
-		ours, err := o.ask(ctx, asked.Add(o.o.TTL))
-		if err == nil && ours {
-			o.hold(ctx, asked.Add(o.o.TTL), work)
+		if ours, err := o.ask(ctx); err == nil && ours {
+			o.hold(ctx, work)
 		}
 		retry := time.NewTimer(o.o.Retry*3/4 + rand.N(o.o.Retry/2+1))
 		select {
@@ -81,8 +79,9 @@ func (o *Owner) Run(ctx context.Context, work func(context.Context)) {
 	}
 }
 
-// hold runs work as long as the lease is ours or may still be ours.
-func (o *Owner) hold(ctx context.Context, until time.Time, work func(context.Context)) {
+// hold runs work until another process has the lease. That Redis does not answer
+// is no reason to stop: then nobody may do the work, and for a moment two may.
+func (o *Owner) hold(ctx context.Context, work func(context.Context)) {
 	o.held.Store(true)
 	defer o.held.Store(false)
 	working, stop := context.WithCancel(ctx)
@@ -93,38 +92,24 @@ func (o *Owner) hold(ctx context.Context, until time.Time, work func(context.Con
 
 	renew := time.NewTicker(o.o.Renew)
 	defer renew.Stop()
-	lapse := time.NewTimer(time.Until(until))
-	defer lapse.Stop()
 	for {
 		select {
 		case <-done:
 			return
 		case <-ctx.Done():
 			return
-		case <-lapse.C:
-			o.o.Log.Warn().Str("lease", o.o.Key).Msg("a lease could not be renewed in time, so its work stops")
-			return
 		case <-renew.C:
-			asked := time.Now()
-			ours, err := o.ask(ctx, until)
-			if err != nil {
-				continue // it is ours until it lapses
-			}
-			if !ours {
+			if ours, err := o.ask(ctx); err == nil && !ours {
 				o.o.Log.Warn().Str("lease", o.o.Key).Msg("a lease went to another process")
 				return
 			}
-			until = asked.Add(o.o.TTL)
-			lapse.Reset(time.Until(until))
 		}
 	}
 }
 
-// ask claims or renews the lease, and waits for the answer no longer than until.
-func (o *Owner) ask(ctx context.Context, until time.Time) (ours bool, err error) {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, o.o.Timeout)
+// ask claims or renews the lease.
+func (o *Owner) ask(ctx context.Context) (ours bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, o.o.Timeout)
 	defer cancel()
 	n, err := o.claim.Run(ctx, o.o.Redis, []string{o.o.Key}, o.o.Token, o.o.TTL.Milliseconds()).Int()
 	if was := o.away.Swap(err != nil); err != nil && !was && !errors.Is(err, context.Canceled) {
