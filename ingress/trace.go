@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"github.com/nats-io/nats.go"
@@ -44,7 +45,7 @@ func (in *Ingress) traced(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		ctx := propagation.TraceContext{}.Extract(req.Context(), propagation.MapCarrier{traceParent: onlyOne(req.Header.Values(traceParent))})
 		ctx, span := in.tracer.Start(ctx, spanName(req.Method, route), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-			attribute.String("http.route", route), attribute.String("moltbot.channel", string(contracts.ChannelAPI))))
+			attribute.String("http.route", route), attribute.String("moltbot.channel", string(channelOf(route)))))
 		defer span.End()
 		c.SetRequest(req.WithContext(ctx))
 		err := next(c)
@@ -55,6 +56,16 @@ func (in *Ingress) traced(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return err
 	}
+}
+
+// channelOf is the channel that a route belongs to.
+func channelOf(route string) contracts.Channel {
+	for _, channel := range []contracts.Channel{contracts.ChannelDingTalk, contracts.ChannelFeishu} {
+		if strings.HasPrefix(route, "/"+string(channel)+"/") {
+			return channel
+		}
+	}
+	return contracts.ChannelAPI
 }
 
 // spanName is of a closed set: a client may send any method.
