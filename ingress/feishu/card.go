@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -40,12 +41,16 @@ func readCard(e *envelope, who Identity) (im.Event, error) {
 	if err := im.Decode(e.Event, &c); err != nil {
 		return im.Event{}, err
 	}
-	if strings.TrimSpace(c.Token) == "" {
-		return im.Event{}, im.ErrSignature
-	}
 	at, err := im.Time(e.Header.Created)
 	if err != nil {
 		return im.Event{}, err
+	}
+	return c.event(at, who)
+}
+
+func (c *click) event(at time.Time, who Identity) (im.Event, error) {
+	if strings.TrimSpace(c.Token) == "" {
+		return im.Event{}, im.ErrSignature
 	}
 	out := im.Event{Kind: im.KindCard, Body: []byte(`{}`)}
 	text := c.message()

@@ -98,6 +98,9 @@ func (w *Webhook) Read(h http.Header, body []byte, now time.Time) (im.Event, err
 	if err := w.Check(h, now); err != nil {
 		return im.Event{}, err
 	}
+	if signedAsOld(h) {
+		return w.oldCard(h, body)
+	}
 	genuine := signed(h)
 	if genuine && !w.verify(h, body) || !genuine && len(body) > maxUnsigned {
 		return im.Event{}, im.ErrSignature
