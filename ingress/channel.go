@@ -1,8 +1,6 @@
 package ingress
 
 import (
-	"time"
-
 	"moltbot/contracts"
 	"moltbot/ingress/im"
 )
@@ -24,10 +22,8 @@ type ChannelPolicy struct {
 	Scope      Scope
 	Groups     Groups
 	AtAll      bool     // a mention of everybody is one of the bot
-	AllowChats []string // empty: any
+	AllowChats []string // groups; empty: any
 	AllowUsers []string // empty: any
-	// MaxAge is the age of a message at which it is no longer answered.
-	MaxAge time.Duration
 }
 
 // Scope says who shares a conversation in a group.

@@ -29,6 +29,8 @@ func TestPolicy(t *testing.T) {
 	direct := func(m *im.Incoming) { m.Mentioned, m.Direct = false, true }
 	chat := func(m *im.Incoming) { m.Chat = "oc_x" }
 	user := func(m *im.Incoming) { m.Sender = "ou_x" }
+	privately := func(m *im.Incoming) { m.Chat, m.Direct = "oc_p2p", true }
+	alien := func(m *im.Incoming) { m.Sender, m.Chat, m.Direct = "ou_x", "oc_p2p", true }
 	nobody := func(m *im.Incoming) { m.Sender, m.Stranger = "", "$:x" }
 	outsider := func(m *im.Incoming) { m.Outsider = true }
 	robot := func(m *im.Incoming) { m.FromBot, m.Direct = true, true }
@@ -41,6 +43,7 @@ func TestPolicy(t *testing.T) {
 		{mention, no, true, false}, {mention, said, false, false}, {mention, everyone, false, false}, {mention, direct, true, false},
 		{atAll, everyone, true, false}, {atAll, said, false, false}, {all, said, true, false}, {all, everyone, true, false},
 		{off, no, false, true}, {off, direct, true, false}, {chats, no, true, false}, {chats, chat, false, true},
+		{chats, privately, true, false}, {users, alien, false, true},
 		{users, no, true, false}, {users, user, false, true}, {users, nobody, false, true}, {mention, nobody, true, false},
 		{mention, outsider, false, true}, {all, robot, false, false},
 	} {

@@ -24,14 +24,15 @@ func takenWords() []string {
 }
 
 // leaves says why a message is not answered; empty: it is. The lists come before
-// what is said in the message, so that a mention opens no door.
+// what is said in the message, so that a mention opens no door. A direct chat is
+// bound by the list of users alone: nobody knows its id before it is used.
 func (p *ChannelPolicy) leaves(m *im.Incoming) string {
 	switch {
 	case m.FromBot:
 		return leftBot
 	case m.Outsider:
 		return leftOutsider
-	case len(p.AllowChats) > 0 && !slices.Contains(p.AllowChats, m.Chat):
+	case !m.Direct && len(p.AllowChats) > 0 && !slices.Contains(p.AllowChats, m.Chat):
 		return leftChat
 	case len(p.AllowUsers) > 0 && !slices.Contains(p.AllowUsers, m.Sender):
 		return leftUser

@@ -79,7 +79,7 @@ func (a *App) link(app ingress.ChannelApp) link.Options {
 func policy(c config.IM) ingress.ChannelPolicy {
 	return ingress.ChannelPolicy{
 		Scope: ingress.Scope(c.Scope), Groups: ingress.Groups(c.Groups), AtAll: c.AtAll,
-		AllowChats: c.AllowChats, AllowUsers: c.AllowUsers, MaxAge: c.MaxAge,
+		AllowChats: c.AllowChats, AllowUsers: c.AllowUsers,
 	}
 }
 

@@ -13,7 +13,7 @@ type IM struct {
 	Scope      string        `koanf:"scope" doc:"Who shares a conversation in a group: chat (all its members), user_in_chat (each member has one) or thread (each topic or thread has one)."`
 	Groups     string        `koanf:"groups" doc:"What is answered in groups: mention (messages that mention the bot), all (every message that the platform sends) or off."`
 	AtAll      bool          `koanf:"at_all" doc:"Whether a mention of everybody is a mention of the bot."`
-	AllowChats []string      `koanf:"allow_chats" doc:"Ids of the chats that are answered; empty means any."`
+	AllowChats []string      `koanf:"allow_chats" doc:"Ids of the groups that are answered; empty means any. Direct chats are bound by allow_users alone."`
 	AllowUsers []string      `koanf:"allow_users" doc:"Ids of the users that are answered (DingTalk: staff id, Feishu: open_id); empty means any."`
 	Received   string        `koanf:"received" doc:"Sign that a message was received, until it is answered: reaction, text or off."`
 	Rate       int           `koanf:"rate" doc:"Most calls of the platform in a second for this application, by all processes together."`
