@@ -92,6 +92,9 @@ func (in *Ingress) acceptIncoming(ctx context.Context, app *ChannelApp, m *im.In
 // maxAhead is how far a platform's clock may be before ours.
 const maxAhead = 24 * time.Hour
 
+// firstWithin bounds the question what was said first: the platform waits 3 s.
+const firstWithin = time.Second
+
 // sentAt is when the platform says that m was sent, and for one of which it says
 // something else each time, what it said first.
 func (in *Ingress) sentAt(ctx context.Context, app *ChannelApp, m *im.Incoming, unique string) (time.Time, error) {
@@ -101,6 +104,8 @@ func (in *Ingress) sentAt(ctx context.Context, app *ChannelApp, m *im.Incoming, 
 	if !m.Vague {
 		return m.At, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, firstWithin)
+	defer cancel()
 	digest := in.o.Namer.Digest("im-first", string(app.Channel), app.Name, unique)
 	first, _, _, err := in.o.Store.Claim(ctx, digest, digest, m.At)
 	return first, err

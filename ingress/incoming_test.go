@@ -1,6 +1,7 @@
 package ingress_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -233,6 +234,11 @@ func TestVagueTimes(t *testing.T) {
 	}
 	if r.stored() != 1 {
 		t.Errorf("%d stored", r.stored())
+	}
+	r.store.onClaim = func(ctx context.Context) {
+		if until, ok := ctx.Deadline(); !ok || time.Until(until) > time.Second {
+			t.Error("a Redis that hangs would hold the callback back")
+		}
 	}
 	r.store.failing(true)
 	m.MessageID = "om_2"

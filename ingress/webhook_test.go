@@ -175,17 +175,17 @@ func TestBadSignaturesAreLimited(t *testing.T) {
 // W7, W8, W24: one message is stored once however often it comes. How long a
 // thousand take (W25) is measured by the benchmark; here the machine is shared.
 func TestManyCallbacksAtATime(t *testing.T) {
-	r := newAppRig(t, func(o *ingress.Options) { o.GroupCommit = true })
+	// A slow machine may be slow: how fast it goes is measured elsewhere.
+	r := newAppRig(t, func(o *ingress.Options) { o.GroupCommit, o.Publish = true, patient })
 	send := func(make func(i int) (path, body string, with []string)) {
 		t.Helper()
 		var wg sync.WaitGroup
 		for i := range 1000 {
 			path, body, with := make(i)
 			wg.Go(func() {
-				began := time.Now()
 				res, err := r.do(r.request(t.Context(), http.MethodPost, path, body, with...))
-				if took := time.Since(began); err != nil || res.status != http.StatusOK || took > 3*patient {
-					t.Errorf("%v, %d %s after %s", err, res.status, res.body, took)
+				if err != nil || res.status != http.StatusOK {
+					t.Errorf("%v, %d %s", err, res.status, res.body)
 				}
 			})
 		}

@@ -15,6 +15,7 @@ const everybody = "@所有人"
 type content struct {
 	mentions []mention
 	bot      string // its open_id; empty: it is not known
+	byKey    map[string]*mention
 }
 
 // read fills m from the content of a message of kind. A kind that is not known is
@@ -110,13 +111,17 @@ func (c *content) names(m *im.Incoming, text string) string {
 	})
 }
 
+// find looks a placeholder up. A text may have thousands of them, as may a message.
 func (c *content) find(key string) *mention {
-	for i := range c.mentions {
-		if c.mentions[i].Key == key {
-			return &c.mentions[i]
+	if c.byKey == nil {
+		c.byKey = make(map[string]*mention, len(c.mentions))
+		for i := range c.mentions {
+			if m := &c.mentions[i]; c.byKey[m.Key] == nil { // the first of two
+				c.byKey[m.Key] = m
+			}
 		}
 	}
-	return nil
+	return c.byKey[key]
 }
 
 func (c *content) isBot(key string) bool {

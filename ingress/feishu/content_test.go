@@ -2,6 +2,8 @@ package feishu
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -94,5 +96,46 @@ func TestUnread(t *testing.T) {
 	}
 	if m := readOne(t, message("", `{}`, "")); m.Unread != "unknown" {
 		t.Errorf("%+v", m)
+	}
+}
+
+// What a callback may hold is read in no time, however many are mentioned. Each
+// placeholder once more against each mention would be 50 million looks.
+func TestManyMentions(t *testing.T) {
+	c := content{bot: bot}
+	var text, want strings.Builder
+	for i := range 7000 {
+		key := fmt.Sprintf("@_user_%d", i)
+		c.mentions = append(c.mentions, mention{Key: key, Name: fmt.Sprint("n", i)}, mention{Key: key, Name: "the second of a key"})
+		fmt.Fprintf(&text, "%s ", key)
+		fmt.Fprintf(&want, "@n%d ", i)
+	}
+	var m im.Incoming
+	if got := c.names(&m, text.String()); got != strings.TrimSpace(want.String()) {
+		t.Errorf("%.60s", got)
+	}
+	if len(c.byKey) != 7000 {
+		t.Errorf("%d known keys", len(c.byKey))
+	}
+}
+
+// The content is JSON in JSON, and bounded like what it is in.
+func TestDeepContent(t *testing.T) {
+	for name, text := range map[string]string{
+		"deep":   `{"text":"x","more":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`,
+		"deeper": `{"text":"x","more":` + strings.Repeat("[", 400_000),
+		"wide":   `{"text":"x","more":[` + strings.Repeat("1,", 70_000) + `1]}`,
+		"twice":  `{"text":"x","text":"y"}`, "a text": `"x"`, "nothing": "", "behind": `{"text":"x"}{}`,
+	} {
+		if e, err := ReadEvent(message("text", text, ""), identity()); !errors.Is(err, im.ErrMalformed) || len(e.Messages) > 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, value := range map[string]string{
+		"deep": `{"message":"x","more":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "twice": `{"message":"x","message":"y"}`,
+	} {
+		if e, err := ReadEvent(card(value, "c-1"), identity()); err == nil && len(e.Messages) > 0 {
+			t.Errorf("card, %s: %+v", name, e)
+		}
 	}
 }
