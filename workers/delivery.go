@@ -102,7 +102,9 @@ func sendOptions(o *Options, mo mailbox.Options) mailbox.Options {
 	if most == 0 {
 		most = time.Minute
 	}
-	mo.Backoff = func(failures int, cause error) time.Duration { return sendBackoff(failures, cause, base, most) }
+	mo.Backoff = func(failures int, cause error) (time.Duration, bool) {
+		return sendBackoff(failures, cause, base, most), !deliver.Paced(cause)
+	}
 	return mo
 }
 
@@ -118,7 +120,11 @@ func sendBackoff(failures int, cause error, base, most time.Duration) time.Durat
 	}
 	d = d*3/4 + rand.N(d/2+1)
 	var e *contracts.Error
-	if errors.As(cause, &e) && e.RetryAfter > 0 {
+	known := errors.As(cause, &e)
+	if known && deliver.Paced(cause) {
+		return e.RetryAfter // spread already, and no failure
+	}
+	if known && e.RetryAfter > 0 {
 		asked := min(e.RetryAfter, longestWait)
 		d = max(d, asked+rand.N(asked/10+1))
 	}
