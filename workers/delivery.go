@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -137,6 +138,9 @@ func (d *delivery) start(ctx context.Context, await func(context.Context, *mailb
 	if d == nil {
 		return func() {}
 	}
+	// Both pools have the same time, which begins when ctx ends.
+	var ending atomic.Pointer[time.Time]
+	unwatch := context.AfterFunc(ctx, func() { now := time.Now(); ending.Store(&now) })
 	// The chat pool drains first, when ctx ends; until then this one goes on.
 	take, drain := context.WithCancel(context.WithoutCancel(ctx))
 	tidying, stopTidying := context.WithCancel(context.WithoutCancel(ctx))
@@ -147,6 +151,13 @@ func (d *delivery) start(ctx context.Context, await func(context.Context, *mailb
 		_ = d.pool.run(take)                           // neither does it
 	})
 	return func() {
+		if whole := d.pool.softStop; !unwatch() {
+			left := whole
+			if at := ending.Load(); at != nil {
+				left -= time.Since(*at)
+			}
+			d.pool.softStop = max(left, whole/10) // read when take ended; what was committed last may still be sent
+		}
 		drain()
 		all.Wait()
 		stopTidying()
