@@ -2,10 +2,13 @@ package deliver_test
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"moltbot/workers/deliver/delivertest"
 	"moltbot/workers/workerstest"
@@ -51,4 +54,27 @@ func TestDeadCouriersAndRedis(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Redis is emptied while an answer is sent: who sends it knows how far it is, and
+// ends it once. What is behind it goes out in order.
+func TestRedisEmptiedWhileSending(t *testing.T) {
+	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
+		t.Parallel()
+		o := newOffice(t, rdb)
+		o.platform.Act = func(c delivertest.Call) (bool, error) {
+			if c.Text == "2" {
+				return true, rdb.FlushAll(t.Context()).Err()
+			}
+			return true, nil
+		}
+		for n := range 4 {
+			o.publish(o.answer("c", n, strconv.Itoa(2*n)+"|"+strconv.Itoa(2*n+1)))
+		}
+		o.worker(nil)
+		o.settled()
+		if got := o.platform.Texts(); !slices.Equal(got, []string{"0", "1", "2", "3", "4", "5", "6", "7"}) || len(o.dead()) != 0 {
+			t.Errorf("shown %v, dead letters %v", got, o.dead())
+		}
+	})
 }
