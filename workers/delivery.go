@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -102,7 +103,9 @@ func sendOptions(o *Options, mo mailbox.Options) mailbox.Options {
 	if most == 0 {
 		most = time.Minute
 	}
-	mo.Backoff = func(failures int, cause error) time.Duration { return sendBackoff(failures, cause, base, most) }
+	mo.Backoff = func(failures int, cause error) (time.Duration, bool) {
+		return sendBackoff(failures, cause, base, most), !deliver.Paced(cause)
+	}
 	return mo
 }
 
@@ -118,7 +121,11 @@ func sendBackoff(failures int, cause error, base, most time.Duration) time.Durat
 	}
 	d = d*3/4 + rand.N(d/2+1)
 	var e *contracts.Error
-	if errors.As(cause, &e) && e.RetryAfter > 0 {
+	known := errors.As(cause, &e)
+	if known && deliver.Paced(cause) {
+		return e.RetryAfter // spread already, and no failure
+	}
+	if known && e.RetryAfter > 0 {
 		asked := min(e.RetryAfter, longestWait)
 		d = max(d, asked+rand.N(asked/10+1))
 	}
@@ -131,6 +138,9 @@ func (d *delivery) start(ctx context.Context, await func(context.Context, *mailb
 	if d == nil {
 		return func() {}
 	}
+	// Both pools have the same time, which begins when ctx ends.
+	var ending atomic.Pointer[time.Time]
+	unwatch := context.AfterFunc(ctx, func() { now := time.Now(); ending.Store(&now) })
 	// The chat pool drains first, when ctx ends; until then this one goes on.
 	take, drain := context.WithCancel(context.WithoutCancel(ctx))
 	tidying, stopTidying := context.WithCancel(context.WithoutCancel(ctx))
@@ -141,6 +151,13 @@ func (d *delivery) start(ctx context.Context, await func(context.Context, *mailb
 		_ = d.pool.run(take)                           // neither does it
 	})
 	return func() {
+		if whole := d.pool.softStop; !unwatch() {
+			left := whole
+			if at := ending.Load(); at != nil {
+				left -= time.Since(*at)
+			}
+			d.pool.softStop = max(left, whole/10) // read when take ended; what was committed last may still be sent
+		}
 		drain()
 		all.Wait()
 		stopTidying()

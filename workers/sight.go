@@ -39,10 +39,12 @@ func (t *turn) see(ctx context.Context, m *contracts.Message, c *model.Choice, b
 	if alone {
 		m.Text = onlyImages // as the turn keeps it
 	}
-	words := imageWordsFor(m, alone)
 	if t.media == nil || c.Blind {
+		if len(m.Images) == 0 {
+			return sight{}, nil // nearly always
+		}
 		t.media.count(imageUnseen, len(m.Images))
-		return told(len(m.Images) > 0, alone, words.blind), nil
+		return told(alone, imageWordsFor(m, alone).blind), nil
 	}
 	refs := references(m, before, r.Messages)
 	if len(refs) == 0 {
@@ -57,14 +59,14 @@ func (t *turn) see(ctx context.Context, m *contracts.Message, c *model.Choice, b
 		return sight{}, err
 	}
 	own := attach(r, refs, addresses)
-	return told(own < len(m.Images), alone && own == 0, words.missing(own)), nil
+	if own == len(m.Images) {
+		return sight{}, nil
+	}
+	return told(alone && own == 0, imageWordsFor(m, alone).missing(own)), nil
 }
 
-func told(some, instead bool, text string) sight {
-	switch {
-	case !some:
-		return sight{}
-	case instead:
+func told(instead bool, text string) sight {
+	if instead {
 		return sight{say: text}
 	}
 	return sight{note: text}

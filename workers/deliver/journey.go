@@ -209,7 +209,9 @@ func (j *journey) again(f *Failure) error {
 	if j.late() {
 		return undelivered("not taken in all the time it was tried", f)
 	}
-	j.c.o.Metrics.ended(j.channel, OutcomeRetry)
+	if !Paced(f) {
+		j.c.o.Metrics.ended(j.channel, OutcomeRetry)
+	}
 	wait := f.Wait
 	if j.answer.Origin == nil {
 		// Each wait is about as long as all before it.
@@ -256,6 +258,10 @@ func (j *journey) wait(ctx context.Context) error {
 }
 
 var errPaced = errors.New("the limit of the platform is used up")
+
+// Paced reports whether a run ended because the limit of its platform was used up:
+// nothing went wrong, and it is to come again when it was told to.
+func Paced(err error) bool { return errors.Is(err, errPaced) }
 
 // block keeps everybody from an application that asked for it. That its word is
 // not kept costs a refusal, so a failing Redis is no reason to stop.

@@ -17,8 +17,12 @@ var paceLua string
 var blockLua string
 
 const (
-	soon    = 2 * time.Second // a turn within this is waited for in the slot
-	longest = time.Hour       // that a key is blocked, whatever the platform says
+	// A turn within this is waited for in the slot. What waits longer waits outside:
+	// one busy chat would have all slots, and every other chat would wait with it.
+	// One chat has as many slots as it has turns in that time: two of the default five a second.
+	soon    = 250 * time.Millisecond
+	behind  = 10 * time.Second // how far those who wait outside are spread, at most
+	longest = time.Hour        // that a key is blocked, whatever the platform says
 )
 
 // pace keeps the calls of all processes within the limits of a platform: evenly
@@ -65,7 +69,7 @@ func (p *pace) take(ctx context.Context, limits []limit) (wait, late time.Durati
 		if l.second > 0 {
 			interval = time.Second.Microseconds() / int64(l.second)
 		}
-		v, err := p.turn.Run(ctx, p.rdb, []string{l.key}, interval, soon.Microseconds(), (longest + time.Minute).Microseconds()).Int64Slice()
+		v, err := p.turn.Run(ctx, p.rdb, []string{l.key}, interval, soon.Microseconds(), (longest + time.Minute).Microseconds(), behind.Microseconds()).Int64Slice()
 		if err == nil && len(v) != 2 {
 			err = errAnswer
 		}

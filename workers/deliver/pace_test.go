@@ -1,6 +1,7 @@
 package deliver_test
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -30,7 +31,11 @@ func TestTwoProcessesShareThePace(t *testing.T) {
 					// All runs of a chat are let through by the fence here: only the pace orders them.
 					task := p.task(a, 1, 0)
 					sending.Go(func() {
-						if _, err := two[n%2].Run(t.Context(), task); err != nil {
+						_, err := two[n%2].Run(t.Context(), task)
+						for ; deliver.Paced(err); _, err = two[n%2].Run(t.Context(), task) {
+							<-time.After(contracts.Public(err).RetryAfter)
+						}
+						if err != nil {
 							t.Error(err)
 						}
 					})
@@ -57,6 +62,47 @@ func TestTwoProcessesShareThePace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A busy chat has no more slots than it has turns in the time that is waited in a
+// slot, and another chat of the same application goes out at once.
+func TestABusyChatLeavesTheSlots(t *testing.T) {
+	onEach(t, func(t *testing.T, p *post) {
+		const waiting, rate = 60, 5
+		p.options.Rate = func(contracts.Channel, string) (int, int) { return 500, rate }
+		c := p.courier()
+		waits := make(chan time.Duration, waiting)
+		var running sync.WaitGroup
+		for n := range waiting {
+			task := p.task(p.answer("c", n, "x"), 1, 0) // the fence lets all of them through here
+			running.Go(func() {
+				if _, err := c.Run(t.Context(), task); deliver.Paced(err) {
+					waits <- contracts.Public(err).RetryAfter
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		running.Wait()
+		close(waits)
+		// Two or three; a machine that stands still lets more through, one for each 200 ms.
+		if sent := len(p.platform.Calls()); sent > 8 || sent+len(waits) != waiting {
+			t.Errorf("%d were sent at once, %d wait outside", sent, len(waits))
+		}
+		var all []time.Duration
+		for w := range waits {
+			all = append(all, w)
+		}
+		slices.Sort(all)
+		if last := all[len(all)-1]; last < 5*time.Second || last > 11*time.Second {
+			t.Errorf("all of them come back within %s", last)
+		}
+		began := time.Now()
+		must(t, p.run(p.task(p.answer("d", 1, "other"), 1, 0)))
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("another chat waited for %s", took)
+		}
+	})
 }
 
 // Whose turn is far off is not waited for in a slot, and takes nothing.

@@ -22,12 +22,12 @@ func (m *Mailbox) bury(ctx context.Context, h *holding, t Task, why *contracts.E
 	return m.publishDead(ctx, contracts.Dead{
 		ID: t.ID, Conversation: h.conversation, Code: why.Code, Detail: detail, Attempts: t.Attempt,
 		Sequence: t.Sequence, Subject: t.Subject, Original: t.Data,
-	}, m.deadID(t.ID))
+	}, deadID(m.o.Role, t.ID))
 }
 
 // deadID names the dead letter of a message: what is said of it and its answer on
 // the way out are two.
-func (m *Mailbox) deadID(id string) string { return "dead-" + m.o.Role + "-" + id }
+func deadID(role, id string) string { return "dead-" + role + "-" + id }
 
 // buryRaw moves away a message whose subject names no conversation. It belongs
 // to nobody's order, so no lease is needed.
@@ -36,7 +36,7 @@ func (m *Mailbox) buryRaw(ctx context.Context, d jetstream.Msg, meta *jetstream.
 	m.o.Log.Error().Str("message_id", id).Msg("message with a foreign subject moved to the dead letters")
 	err := m.publishDead(ctx, contracts.Dead{
 		ID: id, Code: contracts.CodeDead, Sequence: meta.Sequence.Stream, Subject: d.Subject(), Original: d.Data(),
-	}, m.deadID(id))
+	}, deadID(m.o.Role, id))
 	if err != nil {
 		_ = d.NakWithDelay(m.o.BusyDelay) // it comes again
 		return HandledGiven, err
@@ -46,12 +46,17 @@ func (m *Mailbox) buryRaw(ctx context.Context, d jetstream.Msg, meta *jetstream.
 }
 
 func (m *Mailbox) publishDead(ctx context.Context, d contracts.Dead, id string) error {
-	d.Stream, d.At = m.o.Stream, m.o.Now().UTC()
+	d.Stream = m.o.Stream
+	return m.storeDead(ctx, m.o.Role, d, id)
+}
+
+func (m *Mailbox) storeDead(ctx context.Context, role string, d contracts.Dead, id string) error {
+	d.At = m.o.Now().UTC()
 	data, err := contracts.EncodeDead(d)
 	if err != nil {
 		return fmt.Errorf("encode dead letter: %w", err)
 	}
-	if _, err = m.publish(ctx, &nats.Msg{Subject: contracts.SubjectDead(m.o.Role), Data: data}, id); err == nil {
+	if _, err = m.publish(ctx, &nats.Msg{Subject: contracts.SubjectDead(role), Data: data}, id); err == nil {
 		m.count(EventDead)
 	}
 	return err

@@ -55,7 +55,8 @@ type Options struct {
 	RetryFor    time.Duration // total time of retries; default 30m
 	// Backoff is the wait before the next run of a message that has failed so often;
 	// nil: RetryBase doubled up to RetryMax, with jitter, and what the error asks for.
-	Backoff func(failures int, cause error) time.Duration
+	// failed false: it only waits for its turn, which is neither counted nor logged.
+	Backoff func(failures int, cause error) (wait time.Duration, failed bool)
 	MaxKept int // finished messages of a conversation left in the stream; default 16
 
 	ContextTTL time.Duration // default 30m

@@ -2,7 +2,9 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,10 +48,39 @@ func (m *Mailbox) send(ctx context.Context, h *holding, entry []byte) error {
 		}, fmt.Sprintf("outbox-%s-%x", h.conversation, h.fence))
 	}
 	msg := &nats.Msg{Subject: contracts.SubjectSend(o.Channel, o.Conversation), Data: entry}
-	if _, err = m.publish(ctx, msg, o.ID); err == nil {
+	_, err = m.publish(ctx, msg, o.ID)
+	if err == nil {
 		m.count(EventOutStored)
+	} else if o.Channel == contracts.ChannelCallback && laneFull(err) {
+		return m.overflow(ctx, o, entry, msg.Subject, err)
 	}
 	return err
+}
+
+// laneFull reports whether the broker has no room for more of this subject, while
+// it has for others.
+func laneFull(err error) bool {
+	const storeFailed jetstream.ErrorCode = 10077
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "per subject")
+}
+
+// sendRole names the dead letters of answers.
+const sendRole = "deliver"
+
+// overflow moves a callback away for which its conversation has no room: the URL
+// is down, for a day at most, and must not close the conversation for all who use
+// it otherwise. Users of a chat see their answers in order, so those wait.
+func (m *Mailbox) overflow(ctx context.Context, o contracts.Outgoing, entry []byte, subject string, cause error) error {
+	why := &contracts.Error{Code: contracts.CodeUndelivered, Message: "too many callbacks of the conversation wait for their URL", Err: cause}
+	detail, err := m.o.Sealer.Seal([]byte(why.Error()), contracts.KindDead, o.Conversation, o.ID)
+	if err != nil {
+		return fmt.Errorf("seal dead letter: %w", err)
+	}
+	m.o.Log.Error().Str("message_id", o.ID).Msg("callback moved to the dead letters, too many of its conversation wait")
+	return m.storeDead(ctx, sendRole, contracts.Dead{
+		ID: o.ID, Conversation: o.Conversation, Code: why.Code, Detail: detail, Stream: contracts.StreamSend, Subject: subject, Original: entry,
+	}, deadID(sendRole, o.ID))
 }
 
 // publish stores msg under id and returns once the broker has acknowledged it.

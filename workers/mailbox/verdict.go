@@ -50,17 +50,22 @@ func stoppedByUser(err error) bool {
 // retryLater keeps the conversation closed for a back-off, so that what comes
 // behind the failed head waits in order and burns no attempts.
 func (m *Mailbox) retryLater(work context.Context, h *holding, t Task, f failures, cause error) (Handled, error) {
+	before := f
 	if f.count == 0 {
 		f.first = m.o.Now()
 	}
 	f.count++
-	m.count(EventRetry)
-	wait := m.backoff(f.count, cause)
+	wait, failed := m.backoff(f.count, cause), true
 	if m.o.Backoff != nil {
-		wait = m.o.Backoff(f.count, cause)
+		wait, failed = m.o.Backoff(f.count, cause)
 	}
-	withTrace(m.o.Log.Warn(), t).Err(cause).Str("message_id", t.ID).Int("attempt", t.Attempt).Int("failures", f.count).
-		Dur("retry_in", wait).Msg("message not answered, trying again")
+	if failed {
+		m.count(EventRetry)
+		withTrace(m.o.Log.Warn(), t).Err(cause).Str("message_id", t.ID).Int("attempt", t.Attempt).Int("failures", f.count).
+			Dur("retry_in", wait).Msg("message not answered, trying again")
+	} else {
+		f = before
+	}
 	if err := m.box.hold(work, h, t.ID, wait, !charged(cause), f); err != nil {
 		return m.giveUp(h, t.ID, err)
 	}
