@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
@@ -27,8 +28,9 @@ type Media interface {
 const (
 	mostImages    = 4 // of a prompt, the newest
 	imageBytes    = 10 << 20
-	imagesBytes   = 20 << 20 // of a prompt
-	imagesKept    = 64 << 20 // in memory, as they stand in prompts
+	imagesBytes   = 20 << 20  // of a prompt
+	imagesKept    = 64 << 20  // in memory, as they stand in prompts
+	imagesAsked   = 256 << 20 // in all prompts of this process that are answered at the moment
 	imagePatience = 15 * time.Second
 	imageHands    = 4 // downloads of this process at a time
 	imageTries    = 3
@@ -48,7 +50,8 @@ type media struct {
 	from    Media
 	kept    *otter.Cache[contracts.Image, string]
 	hands   chan struct{}
-	wait    time.Duration // before the second try; the third waits four times as long
+	room    *semaphore.Weighted // of imagesAsked
+	wait    time.Duration       // before the second try; the third waits four times as long
 	log     zerolog.Logger
 	metrics map[string]prometheus.Counter
 }
@@ -64,7 +67,7 @@ func newMedia(from Media, log zerolog.Logger, reg prometheus.Registerer) (*media
 	if err != nil {
 		return nil, fmt.Errorf("memory of images: %w", err)
 	}
-	m := &media{from: from, kept: kept, hands: make(chan struct{}, imageHands), wait: 250 * time.Millisecond, log: log, metrics: map[string]prometheus.Counter{}}
+	m := &media{from: from, kept: kept, hands: make(chan struct{}, imageHands), room: semaphore.NewWeighted(imagesAsked), wait: 250 * time.Millisecond, log: log, metrics: map[string]prometheus.Counter{}}
 	if reg == nil {
 		reg = prometheus.NewRegistry()
 	}
@@ -84,19 +87,47 @@ func (m *media) count(outcome string, n int) {
 }
 
 // addresses gives a data URL for each image, newest first, or "" for one that is
-// not to be had. An error means that ctx ended.
-func (m *media) addresses(ctx context.Context, images []contracts.Image) ([]string, error) {
+// not to be had. They have room in memory until done, which is never nil, is called.
+// An error means that ctx ended.
+func (m *media) addresses(ctx context.Context, images []contracts.Image) (out []string, done func(), err error) {
 	limited, cancel := context.WithTimeout(ctx, imagePatience)
 	defer cancel()
-	out := make([]string, len(images))
+	out = make([]string, len(images))
+	// As much as they may have, until it is known how much they do.
+	most := base64.StdEncoding.EncodedLen(min(imagesBytes, len(images)*imageBytes)) + len(images)*addressStart
+	if m.room.Acquire(limited, int64(most)) == nil {
+		m.fill(limited, images, out)
+	} else {
+		most = 0
+		m.log.Warn().Int("images", len(images)).Msg("too many images are asked about at the moment; a message is answered without")
+	}
+	held := 0
+	for _, a := range out {
+		held += len(a)
+	}
+	m.room.Release(int64(most - held))
+	done = func() { m.room.Release(int64(held)) }
+	if err := ctx.Err(); err != nil {
+		done()
+		return nil, func() {}, err
+	}
+	for _, a := range out {
+		if a == "" {
+			m.count(imageFailed, 1)
+		}
+	}
+	return out, done, nil
+}
+
+// addressStart is more than what stands before the image in a data URL.
+const addressStart = 64
+
+func (m *media) fill(ctx context.Context, images []contracts.Image, out []string) {
 	var all sync.WaitGroup
 	for i := range images {
-		all.Go(func() { out[i] = m.address(limited, images[i]) })
+		all.Go(func() { out[i] = m.address(ctx, images[i]) })
 	}
 	all.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	left := base64.StdEncoding.EncodedLen(imagesBytes)
 	for i, a := range out {
 		if left -= len(a); left < 0 {
@@ -104,12 +135,6 @@ func (m *media) addresses(ctx context.Context, images []contracts.Image) ([]stri
 			break
 		}
 	}
-	for _, a := range out {
-		if a == "" {
-			m.count(imageFailed, 1)
-		}
-	}
-	return out, nil
 }
 
 func (m *media) address(ctx context.Context, i contracts.Image) string {

@@ -14,7 +14,12 @@ const onlyImages = "[image]"
 
 // sight is what a user is told of the images of a message: instead of an answer,
 // or before it. Empty: nothing.
-type sight struct{ say, note string }
+type sight struct {
+	say, note string
+	done      func() // to be called when the model has answered; never nil without an error
+}
+
+func nothing() {}
 
 // spoken is the answer where no model is asked. It becomes no turn.
 func (s sight) spoken() model.Answer {
@@ -33,7 +38,7 @@ func (s sight) noted(text string) string {
 // message is never held up by them: what cannot be seen, its user is told.
 func (t *turn) see(ctx context.Context, m *contracts.Message, c *model.Choice, before *history, r *model.Request) (sight, error) {
 	if m.Prompt != "" {
-		return sight{}, nil
+		return sight{done: nothing}, nil
 	}
 	alone := len(m.Images) > 0 && blank(m.Text)
 	if alone {
@@ -41,35 +46,37 @@ func (t *turn) see(ctx context.Context, m *contracts.Message, c *model.Choice, b
 	}
 	if t.media == nil || c.Blind {
 		if len(m.Images) == 0 {
-			return sight{}, nil // nearly always
+			return sight{done: nothing}, nil // nearly always
 		}
 		t.media.count(imageUnseen, len(m.Images))
 		return told(alone, imageWordsFor(m, alone).blind), nil
 	}
 	refs := references(m, before, r.Messages)
 	if len(refs) == 0 {
-		return sight{}, nil
+		return sight{done: nothing}, nil
 	}
 	images := make([]contracts.Image, len(refs))
 	for i := range refs {
 		images[i] = refs[i].image
 	}
-	addresses, err := t.media.addresses(ctx, images)
+	addresses, done, err := t.media.addresses(ctx, images)
 	if err != nil {
 		return sight{}, err
 	}
 	own := attach(r, refs, addresses)
-	if own == len(m.Images) {
-		return sight{}, nil
+	var s sight
+	if own < len(m.Images) {
+		s = told(alone && own == 0, imageWordsFor(m, alone).missing(own))
 	}
-	return told(alone && own == 0, imageWordsFor(m, alone).missing(own)), nil
+	s.done = done
+	return s, nil
 }
 
 func told(instead bool, text string) sight {
 	if instead {
-		return sight{say: text}
+		return sight{say: text, done: nothing}
 	}
-	return sight{note: text}
+	return sight{note: text, done: nothing}
 }
 
 // reference is an image with the message of the prompt that it belongs to.

@@ -221,3 +221,48 @@ func TestShutdownIsNoReasonToAnswerWithoutImages(t *testing.T) {
 		t.Errorf("error %v, asked %v", err, asked.Messages)
 	}
 }
+
+// Images of prompts that are answered at the same time have a limit together: who
+// comes when it is reached waits, and in the end is answered without.
+func TestImagesHaveRoomTogether(t *testing.T) {
+	m, err := newMedia(&album{}, zerolog.Nop(), nil)
+	must(t, err)
+	const one = 4*(imageBytes+2)/3 + addressStart
+	must(t, m.room.Acquire(t.Context(), imagesAsked-one))
+	first, done, err := m.addresses(t.Context(), imagesOf("a"))
+	must(t, err)
+	if first[0] != addressOf("a") {
+		t.Fatal(first)
+	}
+	waited := make(chan []string)
+	go func() {
+		out, done, err := m.addresses(t.Context(), imagesOf("b"))
+		if err == nil {
+			done()
+		}
+		waited <- out
+	}()
+	select {
+	case out := <-waited:
+		t.Fatalf("%q has room beside the first", out)
+	case <-time.After(20 * time.Millisecond):
+	}
+	done()
+	if out := <-waited; out[0] != addressOf("b") {
+		t.Error(out)
+	}
+	if !m.room.TryAcquire(one) {
+		t.Error("room is lost")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, done, err := m.addresses(ctx, imagesOf("c")); err == nil {
+		t.Error("an answer after its end")
+	} else {
+		done()
+	}
+	m.room.Release(imagesAsked)
+	if !m.room.TryAcquire(imagesAsked) {
+		t.Error("room is lost")
+	}
+}

@@ -86,6 +86,7 @@ func (t *turn) answer(ctx context.Context, task mailbox.Task, m contracts.Messag
 	if err != nil {
 		return mailbox.Outcome{}, err
 	}
+	defer seen.done()
 	if seen.say != "" {
 		return t.unseen(task, &m, seen, choice.Table)
 	}

@@ -15,7 +15,7 @@ type IM struct {
 	AtAll      bool          `koanf:"at_all" doc:"Whether a mention of everybody is a mention of the bot."`
 	AllowChats []string      `koanf:"allow_chats" doc:"Ids of the groups that are answered; empty means any. Direct chats are bound by allow_users alone."`
 	AllowUsers []string      `koanf:"allow_users" doc:"Ids of the users that are answered (DingTalk: staff id, Feishu: open_id); empty means any."`
-	Received   string        `koanf:"received" doc:"Sign that a message was received, until it is answered: reaction, text or off."`
+	Received   string        `koanf:"received" doc:"Sign that a message was received: reaction, text or off. It stays when the answer has come."`
 	Rate       int           `koanf:"rate" doc:"Most calls of the platform in a second for this application, by all processes together."`
 	ChatRate   int           `koanf:"chat_rate" doc:"Most messages into one chat in a second."`
 	MaxAge     time.Duration `koanf:"max_age" doc:"Age of a user's message at which it is no longer answered but becomes a dead letter."`
@@ -119,7 +119,7 @@ type Deliver struct {
 	RetryFor    time.Duration `koanf:"retry_for" doc:"Total time one reply to an IM platform may be tried again."`
 	// AllowNetworks lets what we call be at home.
 	AllowNetworks []string `koanf:"allow_networks" doc:"Networks (CIDR) that callback URLs and session webhooks may lie in although they are private, loopback or link-local."`
-	LinkHosts     []string `koanf:"link_hosts" doc:"Hosts that links in answers may lead to; others are shown as text. Empty means any."`
+	LinkHosts     []string `koanf:"link_hosts" doc:"Hosts that links in answers may lead to, like docs.example.com, or *.example.com for example.com and all hosts below it; other links are shown as text. Empty means any."`
 }
 
 // Callback says what becomes of callback_url.

@@ -52,6 +52,8 @@ type Failure struct {
 	Verdict Verdict
 	// Wait is what the platform asked for; zero: it did not.
 	Wait time.Duration
+	// Chat: Wait is asked of the one chat only, not of the application.
+	Chat bool
 	// Detail is an HTTP status or the platform's code, for the record and metrics.
 	Detail string
 	Err    error // without secrets and content; never nil

@@ -155,7 +155,7 @@ func (j *journey) failed(ctx context.Context, p Part, was progress, err error) e
 		if doubtful {
 			t.state = stateSending
 		}
-		if err := errors.Join(j.record(ctx, t), j.block(ctx, f.Wait)); err != nil {
+		if err := errors.Join(j.record(ctx, t), j.block(ctx, f)); err != nil {
 			return elsewhere(err)
 		}
 		return j.again(f)
@@ -263,13 +263,18 @@ var errPaced = errors.New("the limit of the platform is used up")
 // nothing went wrong, and it is to come again when it was told to.
 func Paced(err error) bool { return errors.Is(err, errPaced) }
 
-// block keeps everybody from an application that asked for it. That its word is
-// not kept costs a refusal, so a failing Redis is no reason to stop.
-func (j *journey) block(ctx context.Context, wait time.Duration) error {
-	if j.answer.Origin == nil || wait <= 0 {
+// block keeps everybody from an application, or a chat, that asked for it. That its
+// word is not kept costs a refusal, so a failing Redis is no reason to stop.
+func (j *journey) block(ctx context.Context, f *Failure) error {
+	o := j.answer.Origin
+	if o == nil || f.Wait <= 0 {
 		return nil
 	}
-	if err := j.c.pace.block(ctx, j.c.pace.appKey(j.channel, j.answer.Origin), wait); err != nil {
+	key := j.c.pace.appKey(j.channel, o)
+	if f.Chat && o.Chat != "" {
+		key = j.c.pace.chatKey(j.channel, o)
+	}
+	if err := j.c.pace.block(ctx, key, f.Wait); err != nil {
 		j.c.o.Log.Warn().Err(err).Str("channel", string(j.channel)).Msg("the platform's wait not passed on")
 	}
 	return nil

@@ -52,13 +52,17 @@ func (p *pace) limits(channel contracts.Channel, o *contracts.Origin, app, chat 
 	}
 	all := []limit{{p.appKey(channel, o), app}}
 	if o.Chat != "" {
-		all = append([]limit{{contracts.KeyPace(p.digest("pace chat", string(channel), o.App, o.Chat)), chat}}, all...)
+		all = append([]limit{{p.chatKey(channel, o), chat}}, all...)
 	}
 	return all
 }
 
 func (p *pace) appKey(channel contracts.Channel, o *contracts.Origin) string {
 	return contracts.KeyPace(p.digest("pace app", string(channel), o.App))
+}
+
+func (p *pace) chatKey(channel contracts.Channel, o *contracts.Origin) string {
+	return contracts.KeyPace(p.digest("pace chat", string(channel), o.App, o.Chat))
 }
 
 // take gives how long to wait for the turn under all limits. Where that is too
@@ -85,7 +89,7 @@ func (p *pace) take(ctx context.Context, limits []limit) (wait, late time.Durati
 	return wait, 0, nil
 }
 
-// block lets nothing of an application go out for a while.
+// block lets nothing of an application, or to a chat, go out for a while.
 func (p *pace) block(ctx context.Context, key string, wait time.Duration) error {
 	if wait = min(wait, longest); wait <= 0 {
 		return nil

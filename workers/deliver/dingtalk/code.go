@@ -61,11 +61,7 @@ func judgeAPI(r *call.Reply, into any) error {
 	if blocked(r) {
 		return blockedFor(r)
 	}
-	var said struct {
-		Code string `json:"code"`
-	}
-	_ = json.Unmarshal(r.Body, &said) // what cannot be read has no code
-	code := plainCode(said.Code)
+	code := codeIn(r.Body)
 	if r.Status == http.StatusOK && r.Broken == nil && code == "" && json.Unmarshal(r.Body, into) == nil {
 		return nil
 	}
@@ -73,13 +69,36 @@ func judgeAPI(r *call.Reply, into any) error {
 		return f
 	}
 	f := r.Failed("dingtalk")
-	if code != "" {
+	if code != "" && (code != unnamed || r.Status == http.StatusOK) {
 		f.Detail, f.Err = code, &refusal{code: code}
 	}
 	if code != "" && r.Status == http.StatusOK { // a failure that its status denies
 		f.Verdict = deliver.VerdictRetry
 	}
 	return f
+}
+
+// unnamed is a code that is not passed on: it may be content.
+const unnamed = "unnamed"
+
+// codeIn is what an answer of the API names as its failure. The API of today has
+// words for it; a number, as the API before it gave with 200, is one as well.
+func codeIn(body []byte) string {
+	var said struct {
+		Code any `json:"code"`
+		Old  any `json:"errcode"`
+	}
+	_ = json.Unmarshal(body, &said) // what cannot be read has no code
+	for _, code := range []any{said.Code, said.Old} {
+		switch text := fmt.Sprint(code); {
+		case code == nil, text == "", text == "0":
+		case plainCode(text) == "":
+			return unnamed
+		default:
+			return text
+		}
+	}
+	return ""
 }
 
 // judgeCode knows the codes that say more than their status; nil: it is none.
@@ -149,8 +168,14 @@ func hookCode(r *call.Reply, code string) error {
 		f.Verdict, said.hint = deliver.VerdictUncertain, "time-out inside DingTalk"
 	case "90018", "90002":
 		f.Wait = ratePause
-	case "130101":
-		f.Wait, said.hint = floodPause, "sent too fast"
+	case "130101", "410100":
+		f.Wait, f.Chat, said.hint = floodPause, true, "sent too fast"
+	case "300005", "400101", "400102", "400106":
+		said.hint, said.gone = "the robot of the session webhook is gone or switched off", true
+	case "400013":
+		f.Verdict, said.hint = deliver.VerdictFinal, "the group was dissolved"
+	case "40035", "43004", "400105":
+		f.Verdict, said.hint = deliver.VerdictFinal, "bad parameter"
 	case "90020":
 		f.Verdict, said.hint = deliver.VerdictFinal, "the organization's calls of this month are used up"
 	case "310000", "430101", "430102", "430103", "430104":

@@ -171,7 +171,7 @@ func (s *sent) left() error {
 		return nobody("DingTalk does not know the user's staff id")
 	case len(s.Flow) > 0:
 		return &deliver.Failure{
-			Verdict: deliver.VerdictRetry, Wait: floodPause, Detail: "flow_controlled",
+			Verdict: deliver.VerdictRetry, Wait: floodPause, Chat: true, Detail: "flow_controlled",
 			Err: errors.New("dingtalk lets no more messages to this user for now"),
 		}
 	}

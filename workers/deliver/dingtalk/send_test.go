@@ -84,6 +84,8 @@ func TestFromSessionToRobot(t *testing.T) {
 	defer inside.Close()
 	for name, step := range map[string]http.HandlerFunc{
 		"expired":          says(200, `{"errcode":300001,"errmsg":"session 不存在"}`),
+		"robot off":        says(200, `{"errcode":400102}`),
+		"no such token":    says(200, `{"errcode":300005}`),
 		"expired, as text": says(200, `{"errcode":"300001"}`),
 		"redirect":         func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, inside.URL, http.StatusFound) },
 		"redirect, as POST": func(w http.ResponseWriter, r *http.Request) {
@@ -131,6 +133,13 @@ func TestVerdicts(t *testing.T) {
 		wait        time.Duration
 	}{
 		"hook: too fast":             {hook: says(200, `{"errcode":130101}`), verdict: deliver.VerdictRetry, detail: "130101", wait: floodPause},
+		"hook: too fast, in words":   {hook: says(200, `{"errcode":410100}`), verdict: deliver.VerdictRetry, detail: "410100", wait: floodPause},
+		"hook: dissolved":            {hook: says(200, `{"errcode":400013}`), verdict: deliver.VerdictFinal, detail: "400013"},
+		"hook: bad JSON":             {hook: says(200, `{"errcode":40035}`), verdict: deliver.VerdictFinal, detail: "40035"},
+		"hook: unknown":              {hook: says(200, `{"errcode":4711}`), verdict: deliver.VerdictRetry, detail: "4711"},
+		"robot: a number by 200":     {robot: says(200, `{"code":4711,"message":"secret content"}`), verdict: deliver.VerdictRetry, detail: "4711"},
+		"robot: an old code by 200":  {robot: says(200, `{"errcode":40014,"errmsg":"secret content"}`), verdict: deliver.VerdictRetry, detail: "40014"},
+		"robot: a strange code, 200": {robot: says(200, `{"code":"secret content"}`), verdict: deliver.VerdictRetry, detail: "unnamed"},
 		"hook: rate":                 {hook: says(200, `{"errcode":90018}`), verdict: deliver.VerdictRetry, detail: "90018", wait: time.Second},
 		"hook: quota":                {hook: says(200, `{"errcode":90020}`), verdict: deliver.VerdictFinal, detail: "90020"},
 		"hook: content":              {hook: says(200, `{"errcode":310000}`), verdict: deliver.VerdictFinal, detail: "310000"},

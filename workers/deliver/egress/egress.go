@@ -14,12 +14,11 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"code.dny.dev/ssrf"
-
-	"moltbot/contracts"
 )
 
 // The errors of a guarded client; they come wrapped.
@@ -145,31 +144,29 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Origin reads a URL whose origin must be one of allowed, written like
-// https://host or https://host:port, and whose path must suit path; nil: any does.
-// Errors do not quote the URL.
-func Origin(raw string, allowed []string, path func(string) bool) (*url.URL, error) {
-	u, err := contracts.ParseOutbound(raw)
-	if err != nil {
-		return nil, fmt.Errorf("check the URL: %w", err)
-	}
-	if !slices.Contains(allowed, u.Scheme+"://"+u.Host) {
-		return nil, errors.New("check the URL: its origin is not allowed")
-	}
-	if path != nil && !path(u.Path) {
-		return nil, errors.New("check the URL: its path is not allowed")
-	}
-	return u, nil
-}
-
-// Plain takes the URL out of an error of http.Client, because a URL can be a secret.
+// Plain takes the URL out of an error of http.Client, because a URL can be a secret,
+// and what it quotes of an answer that is no HTTP.
 func Plain(err error) error {
 	var u *url.Error
 	if !errors.As(err, &u) {
 		return err
 	}
+	text, _, _ := strings.Cut(u.Err.Error(), `"`)
+	p := &plain{text: "call: " + text[:min(len(text), maxText)], err: u.Err}
 	if u.Timeout() && !errors.Is(u.Err, context.DeadlineExceeded) {
-		return fmt.Errorf("call: %w: %w", context.DeadlineExceeded, u.Err)
+		return fmt.Errorf("%w: %w", p, context.DeadlineExceeded)
 	}
-	return fmt.Errorf("call: %w", u.Err)
+	return p
 }
+
+// maxText is what an error says at most: certificates name as many hosts as they like.
+const maxText = 200
+
+type plain struct {
+	text string
+	err  error
+}
+
+func (p *plain) Error() string { return p.text }
+
+func (p *plain) Unwrap() error { return p.err }

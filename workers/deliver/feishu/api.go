@@ -69,20 +69,18 @@ type message struct {
 	UUID     string `json:"uuid,omitempty"`
 }
 
-// settled is how often a message may be still on its way before it has arrived.
+// settled is how often a message may be still on its way before others are let go
+// first.
 const settled = 3
 
 // post sends m and gives the id of what users see now. Feishu may say of a message
-// that it has already, by its uuid, that it is being sent; no official text says
-// whether that ever becomes a success. After a while it has been sent.
+// that it has already, by its uuid, that it is being sent. That is no success: it
+// may have arrived, and asking with the same uuid later does no harm.
 func (c *Client) post(ctx context.Context, path string, params larkcore.PathParams, m message) (string, error) {
 	for n := 1; ; n++ {
 		id, err := c.postOnce(ctx, path, params, m)
-		if codeOf(err) != inFlight {
+		if codeOf(err) != inFlight || n == settled {
 			return id, err
-		}
-		if n == settled {
-			return "", nil
 		}
 		pause := time.NewTimer(c.o.Settle)
 		select {

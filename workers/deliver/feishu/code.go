@@ -42,6 +42,9 @@ func codeOf(err error) int64 {
 // A rate is said in calls a second (facts), so it has passed after one.
 const ratePause = time.Second
 
+// chatRate: too much is sent to this chat, by all its bots together.
+const chatRate = 230020
+
 // inFlight: a try before this one is still on its way.
 const inFlight = 230049
 
@@ -57,11 +60,14 @@ func judge(r *call.Reply, code int64) error {
 		return r.Failed("feishu")
 	case isRate(code):
 		f.Verdict, f.Wait = deliver.VerdictRetry, max(ratePause, r.Wait("x-ogw-ratelimit-reset"))
+		f.Chat = code == chatRate
 	case isToken(code):
 		f.Verdict = deliver.VerdictRetry
 	case code == inFlight:
 		f.Verdict = deliver.VerdictUncertain
 	case final(code):
+	case r.Status == http.StatusTooManyRequests || r.Status == http.StatusRequestTimeout: // whatever the code
+		f.Verdict, f.Wait = deliver.VerdictRetry, max(ratePause, r.Wait("x-ogw-ratelimit-reset"), r.Wait("Retry-After"))
 	case r.Status >= 500:
 		f.Verdict = deliver.VerdictUncertain
 	case r.Status < 400: // a code we do not know: nothing was sent, and nothing says never
@@ -72,7 +78,7 @@ func judge(r *call.Reply, code int64) error {
 
 func isRate(code int64) bool {
 	switch code {
-	case 99991400, 230020, 11232, 11233:
+	case 99991400, chatRate, 11232, 11233:
 		return true
 	}
 	return false

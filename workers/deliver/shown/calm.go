@@ -25,7 +25,7 @@ var (
 	tagName   = regexp.MustCompile(`(?i)^(?:&|at(?:[^a-z0-9]|$))`)
 	image     = regexp.MustCompile(`^!\[[^\]]{0,999}\]\s*[(\[]`)
 	target    = regexp.MustCompile(`^\]\s*\(\s*<?\s*([A-Za-z][A-Za-z0-9+.-]*):`)
-	address   = regexp.MustCompile(`(?i)www\.[a-z0-9.-]+|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}[/?#:]`)
+	address   = regexp.MustCompile(`(?i)www\.[a-z0-9.-]*|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}[/?#:]`)
 )
 
 // signs are where text looks closer.

@@ -41,6 +41,35 @@ func unseen(r rune) bool {
 	return r&0xFFFE == 0xFFFE || r >= '\uFDD0' && r <= '\uFDEF' // noncharacters
 }
 
+// longest is how long a paragraph is read as one.
+const longest = 16 << 10
+
+// aired puts an empty line where there was none for too long: the time to read a
+// paragraph, or a table, grows with the square of its length.
+func aired(s string) string {
+	if len(s) <= longest {
+		return s
+	}
+	var b strings.Builder
+	since := 0 // the last empty line
+	for line := range strings.Lines(s) {
+		if strings.TrimSpace(line) == "" {
+			since = 0
+		} else if since > 0 && since+len(line) > longest {
+			b.WriteByte('\n')
+			since = 0
+		}
+		for len(line) > longest {
+			n := wholeRunes(line, longest)
+			b.WriteString(line[:n] + "\n\n")
+			line = line[n:]
+		}
+		b.WriteString(line)
+		since += len(line)
+	}
+	return b.String()
+}
+
 var textMark = regexp.MustCompile(`\\[!-/:-@\[-` + "`" + `{-~]|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});`)
 
 // decoded is a text of Markdown as it reads: without its backslashes and entities.

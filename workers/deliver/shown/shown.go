@@ -87,7 +87,7 @@ func limit(chosen, usual int) int {
 
 func parts(md string, d *dialect) []string {
 	p := packer{dialect: d}
-	p.pack(d.blocks(clean(md)))
+	p.pack(d.blocks(aired(clean(md))))
 	if p.flush(); len(p.parts) == 0 {
 		return []string{nothing}
 	}
@@ -116,7 +116,7 @@ func (d *dialect) measure(s string) size {
 			switch s[i] {
 			case '"', '\\':
 				n.bytes += 3 // \\\"
-			case '\n':
+			case '\n', '\t':
 				n.bytes += 2 // \\n
 			case '<', '>', '&':
 				n.bytes += 6 // \\u003c, as Go writes it where nobody forbids

@@ -135,6 +135,9 @@ func (t *tries) left() time.Duration {
 func (t *tries) prepare(k *link) {
 	t.sent = t.asked
 	t.sent.Model = k.entry.Model
+	if t.at > 0 && !k.entry.Sees() { // of the chosen model the caller knows
+		t.sent.Messages = blinded(t.sent.Messages)
+	}
 	if t.sent.Params.MaxTokens == 0 {
 		t.sent.Params.MaxTokens = k.entry.MaxTokens
 	}
