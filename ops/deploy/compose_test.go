@@ -294,7 +294,7 @@ func settings(t *testing.T, s types.ServiceConfig) (config.Config, error) {
 		name, value, _ := strings.Cut(kv, "=")
 		if secret, ok := strings.CutPrefix(value, "/run/secrets/"); ok {
 			file := filepath.Join(t.TempDir(), secret)
-			put(t, file, "p\n")
+			put(t, file, "Wq7x-"+secret+"-5Jd2\n")
 			environ[i] = name + "=" + file
 		}
 	}

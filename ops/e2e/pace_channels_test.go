@@ -37,10 +37,10 @@ func TestPaceOfChannels(t *testing.T) {
 	if least := (one - 6) * time.Second / 5; took < least {
 		t.Errorf("%d messages went into one chat within %s", one, took)
 	}
-	if n := c.feishu.Limited(); n > one/3 {
+	if n := c.feishu.Limited(); n > one/2 {
 		t.Errorf("feishu refused %d of %d", n, one)
 	}
-	if n := c.ding.Limited(); n > many/3 {
+	if n := c.ding.Limited(); n > many/2 {
 		t.Errorf("dingtalk refused %d of %d", n, many)
 	}
 	c.judgeFeishu()

@@ -94,38 +94,3 @@ func (c *channels) remembers() {
 		}
 	}
 }
-
-// TestWebhookBurst sends a thousand callbacks within a second.
-func TestWebhookBurst(t *testing.T) {
-	if !*full && testing.Short() {
-		t.Skip("needs the machine for itself")
-	}
-	const callbacks = 1000
-	c := connect(t, shape{}, platform.Options{})
-	ctx := timeLimit(t)
-	all := make([]*platform.Incoming, callbacks)
-	sides := []platform.Platform{c.feishu, c.ding}
-	for i := range all {
-		m := platform.Message{Chat: "oc_burst" + string(rune('a'+i%20)), User: "ou_1", Direct: true, Text: text(i%20, i)}
-		all[i] = sides[i%2].Write(m)
-	}
-	began := time.Now()
-	err := each(callbacks, func(i int) error {
-		wait(ctx, time.Duration(i)*time.Second/callbacks)
-		return sides[i%2].Push(ctx, all[i])
-	})
-	took := time.Since(began)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d callbacks in %s", callbacks, took)
-	for name, a := range map[string]platform.Acks{platform.Feishu: c.feishu.Acks(), platform.DingTalk: c.ding.Acks()} {
-		if a.Count != callbacks/2 || a.Late > 0 {
-			t.Errorf("%s: %d acknowledged, %d of them took more than a second (max %s)", name, a.Count, a.Late, a.Max)
-		}
-	}
-	c.clean()
-	if n := c.stored(ctx); n != callbacks {
-		t.Errorf("%d messages are stored, want %d", n, callbacks)
-	}
-}

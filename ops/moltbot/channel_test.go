@@ -115,7 +115,7 @@ func TestAddFeishuAsks(t *testing.T) {
 		t.Fatalf("exit status %d: %s", code, errOut)
 	}
 	contains(t, out, "the credentials are good: Molly\n", "written: "+file+"\n", "A new Encrypt Key was made",
-		"https://bot.example.com/feishu/webhook\n", "im.message.receive_v1", "Encryption strategy", "创建版本并发布")
+		"https://bot.example.com/feishu/webhook\n", "channel test feishu --url https://bot.example.com\n", "im.message.receive_v1", "Encryption strategy", "创建版本并发布")
 	contains(t, errOut, "App ID (cli_…): ", "(empty: a new one is made): ")
 	dir := filepath.Dir(file)
 	want := "feishu:\n  app_id: cli_1\n  app_secret_file: " + dir + "/feishu.app_secret\n  encrypt_key_file: " + dir + "/feishu.encrypt_key\n" +
@@ -213,6 +213,8 @@ func TestAddRefuses(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"does not accept these credentials": feishu("wrong", "-c", file),
+		"could not be asked":                feishu("good", "-c", file, "--endpoint", "http://127.0.0.1:1"),
+		"the input has ended":               {"channel", "add", "dingtalk", "-c", file},
 		"too short":                         feishu("short", "-c", file, "--no-check"),
 		"a space":                           feishu("blank", "-c", file),
 		"it is empty":                       feishu("none", "-c", file),
@@ -238,7 +240,7 @@ func TestAddRefuses(t *testing.T) {
 	if code != exitOK {
 		t.Fatalf("exit status %d: %s", code, errOut)
 	}
-	contains(t, out, "feishu:\n  apps:\n    help:\n      app_id: cli_1\n      app_secret_file: /etc/moltbot/feishu.help.app_secret\n      mode: websocket\n", "使用长连接接收事件")
+	contains(t, out, "feishu:\n  apps:\n    help:\n      app_id: cli_1\n      app_secret_file: /etc/moltbot/feishu.help.app_secret\n      mode: websocket\n", "使用长连接接收事件", "mode 0600")
 	if _, err := os.Stat(file); err == nil {
 		t.Error("something was written")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"moltbot/contracts"
 	"moltbot/ops/config"
+	"moltbot/workers/deliver"
 )
 
 // addFlags are those of every platform.
@@ -72,7 +73,10 @@ func (a *addFeishuCmd) Run(ctx context.Context, c *cli, out *console) error {
 	if err := a.finish(ctx, c, out, s, checkFeishu(app)); err != nil {
 		return err
 	}
-	if made && !a.Print {
+	switch {
+	case made && a.Print: // it was shown to nobody
+		fmt.Fprintln(out.out, "# The Encrypt Key is yours to choose, for instance by: openssl rand -hex 16")
+	case made:
 		fmt.Fprintln(out.out, "\nA new Encrypt Key was made. It has to be entered in the console: copy it from where it was written.")
 	}
 	fmt.Fprint(out.out, feishuSteps(app, callbackURL(a.URL, contracts.ChannelFeishu, a.Name)))
@@ -178,7 +182,7 @@ func (f addFlags) finish(ctx context.Context, c *cli, out *console, s section, c
 	if f.Check {
 		name, err := checked(ctx, check)
 		if err != nil {
-			return fmt.Errorf("the platform does not accept these credentials, so nothing was written (--no-check writes them all the same): %w", err)
+			return fmt.Errorf("%s, so nothing was written (--no-check does not ask): %w", unaccepted(err), err)
 		}
 		fmt.Fprintf(out.out, "the credentials are good: %s\n", visible(name))
 	}
@@ -187,7 +191,7 @@ func (f addFlags) finish(ctx context.Context, c *cli, out *console, s section, c
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out.out, "%s\n", text)
+		fmt.Fprintf(out.out, "%s\n# Put each secret into the file that is named for it, mode 0600.\n", text)
 		return nil
 	}
 	written, err := s.write(c.File, f.Inline, f.Replace)
@@ -201,6 +205,16 @@ func (f addFlags) finish(ctx context.Context, c *cli, out *console, s section, c
 		fmt.Fprintln(out.err, "the configuration as a whole is not in order yet:", err)
 	}
 	return nil
+}
+
+// unaccepted tells credentials that were refused from a platform that said nothing
+// of them.
+func unaccepted(err error) string {
+	var f *deliver.Failure
+	if errors.As(err, &f) && f.Verdict == deliver.VerdictRetry {
+		return "the platform could not be asked"
+	}
+	return "the platform does not accept these credentials"
 }
 
 // checkTimeout bounds what a check asks.

@@ -38,6 +38,9 @@ func (a asker) text(flag, question, given, def string) (string, error) {
 		answer = def
 	}
 	if answer == "" {
+		if errors.Is(err, io.EOF) { // nobody sits there
+			return "", fmt.Errorf("%s is needed, and the input has ended", flag)
+		}
 		return "", errors.Join(fmt.Errorf("%s is needed", flag), err)
 	}
 	return answer, nil

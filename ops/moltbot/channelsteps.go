@@ -15,14 +15,14 @@ In the console (https://open.feishu.cn/app) / 在开发者后台:
  1. Add features > Bot                          添加应用能力 > 机器人
  2. Permissions / 权限管理:
       {scopes}
- 3. Events & callbacks > Encryption strategy    事件与回调 > 加密策略: Encrypt Key (from the file above), Verification Token
+ 3. Events & callbacks > Encryption strategy    事件与回调 > 加密策略: Encrypt Key (as in the configuration), Verification Token
  4. Event configuration > Send to developer's server    事件配置 > 将事件发送至开发者服务器:
       {url}
     (start moltbot first: Feishu calls the URL when you save it / 保存时会校验, 请先启动 moltbot)
  5. Add event / 添加事件: im.message.receive_v1 (接收消息 v2.0)
  6. Callback configuration, if cards are used / 回调配置 (使用卡片时): the same URL, card.action.trigger
  7. Create a version and publish it             创建版本并发布, 等待管理员审核; nothing above holds before that / 发布后才生效
-Then: moltbot channel test feishu --url https://<your host>
+Then: moltbot -c moltbot.yaml channel test feishu --url {base}
 `
 
 const feishuSocketSteps = `
@@ -45,7 +45,7 @@ func feishuSteps(a config.Feishu, url string) string {
 	if strings.Contains(a.Endpoint, "larksuite") {
 		text = strings.ReplaceAll(text, "open.feishu.cn", "open.larksuite.com")
 	}
-	return strings.NewReplacer("{url}", url, "{scopes}", feishuScopes).Replace(text)
+	return strings.NewReplacer("{url}", url, "{base}", baseOf(url), "{scopes}", feishuScopes).Replace(text)
 }
 
 const dingtalkWebhookSteps = `
@@ -57,7 +57,7 @@ In the console (https://open-dev.dingtalk.com) / 在开发者后台:
  4. Security > outgoing IPs of your servers      安全设置 > 服务器出口 IP (要求 IP 白名单时)
  5. Create a version and publish it              版本管理与发布; before that senders have no staff id / 发布前没有 staffId
  6. Add the robot to groups                      在群设置中添加机器人
-Then: moltbot channel test dingtalk --url https://<your host>
+Then: moltbot -c moltbot.yaml channel test dingtalk --url {base}
 `
 
 const dingtalkStreamSteps = `
@@ -76,5 +76,12 @@ func dingtalkSteps(a config.DingTalk, url string) string {
 	if a.Mode == config.ModeWebhook {
 		text = dingtalkWebhookSteps
 	}
-	return strings.ReplaceAll(text, "{url}", url)
+	return strings.NewReplacer("{url}", url, "{base}", baseOf(url)).Replace(text)
+}
+
+// baseOf is what "channel test" makes the same URL of.
+func baseOf(url string) string {
+	base, _, _ := strings.Cut(url, "/dingtalk/webhook")
+	base, _, _ = strings.Cut(base, "/feishu/webhook")
+	return base
 }

@@ -25,7 +25,7 @@ type deadCmd struct {
 
 // deadFlags choose dead letters.
 type deadFlags struct {
-	Role         string        `placeholder:"workers|deliver" help:"Given up by: workers (messages) or deliver (answers)."`
+	Role         string        `enum:",workers,deliver" default:"" placeholder:"workers|deliver" help:"Given up by: workers (messages) or deliver (answers)."`
 	Code         string        `placeholder:"CODE" help:"With this code, such as dead_lettered, too_old or undelivered."`
 	Channel      string        `placeholder:"CHANNEL" help:"From, or on their way to: api, dingtalk, feishu or callback."`
 	Conversation string        `placeholder:"NAME" help:"Of this conversation, by its name in the log."`
