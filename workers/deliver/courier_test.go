@@ -243,6 +243,17 @@ func once(f func(delivertest.Call) (bool, error)) func(delivertest.Call) (bool, 
 	}
 }
 
+// What to repeat would tell no more is uncertain at once, although it might be repeated.
+func TestNotWorthRepeating(t *testing.T) {
+	onEach(t, func(t *testing.T, p *post) {
+		p.platform.Repeat = time.Hour
+		p.platform.Act = once(func(delivertest.Call) (bool, error) {
+			return false, &deliver.Failure{Verdict: deliver.VerdictUncertain, Hold: true, Err: errors.New("still on its way")}
+		})
+		wantCode(t, p.run(p.task(p.answer("c", 1, "one"), 1, 0)), contracts.CodeUncertain, false)
+	})
+}
+
 func TestTooLate(t *testing.T) {
 	onEach(t, func(t *testing.T, p *post) {
 		p.options.MaxAge = func(c contracts.Channel, app string) time.Duration {

@@ -54,6 +54,8 @@ type Failure struct {
 	Wait time.Duration
 	// Chat: Wait is asked of the one chat only, not of the application.
 	Chat bool
+	// Hold: of an uncertain one, that to repeat it would tell no more.
+	Hold bool
 	// Detail is an HTTP status or the platform's code, for the record and metrics.
 	Detail string
 	Err    error // without secrets and content; never nil

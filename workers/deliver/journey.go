@@ -159,7 +159,7 @@ func (j *journey) failed(ctx context.Context, p Part, was progress, err error) e
 			return elsewhere(err)
 		}
 		return j.again(f)
-	case f.Verdict == VerdictUncertain && j.repeatable(was.first):
+	case f.Verdict == VerdictUncertain && !f.Hold && j.repeatable(was.first):
 		if err := j.record(ctx, tried{part: p.Number, state: stateSending, outcome: contracts.DeliveryPending, detail: f.Detail}); err != nil {
 			return err
 		}
@@ -184,11 +184,11 @@ func failureOf(err error) *Failure {
 	if errors.As(err, &f) && f.Err != nil && (f.Verdict == VerdictRetry || f.Verdict == VerdictFinal) {
 		return f
 	}
-	detail := ""
+	doubt := &Failure{Verdict: VerdictUncertain, Err: err}
 	if f != nil {
-		detail = f.Detail
+		doubt.Detail, doubt.Hold = f.Detail, f.Hold
 	}
-	return &Failure{Verdict: VerdictUncertain, Detail: detail, Err: err}
+	return doubt
 }
 
 // doubt ends a part that may have arrived and must not be sent again.

@@ -64,6 +64,9 @@ func New(o Options) (*Client, error) {
 	if o.Emoji == "" {
 		o.Emoji = "OnIt"
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Settle <= 0 {
 		o.Settle = 2 * time.Second
 	}

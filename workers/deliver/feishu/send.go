@@ -38,8 +38,17 @@ func (s *Sender) Send(ctx context.Context, a *contracts.Answer, p deliver.Part) 
 	if err != nil {
 		return "", err
 	}
-	return c.reply(ctx, a.Origin, asPost(p.Text), p)
+	id, err := c.reply(ctx, a.Origin, asPost(p.Text), p)
+	var f *deliver.Failure
+	if codeOf(err) == inFlight && errors.As(err, &f) && !p.Since.IsZero() && c.o.Now().Sub(p.Since) >= patience {
+		f.Hold = true
+	}
+	return id, err
 }
+
+// patience is how long an answer holds up its chat while Feishu says of it that it
+// is still being sent. It may be what Feishu says of any repeat.
+const patience = 10 * time.Minute
 
 // Repeatable reports whether Feishu still drops a repeat.
 func (s *Sender) Repeatable(_ *contracts.Answer, since time.Duration) bool {

@@ -206,6 +206,22 @@ func TestStillBeingSent(t *testing.T) {
 	}
 }
 
+// One that is being sent for minutes holds up its chat no longer.
+func TestBeingSentForTooLong(t *testing.T) {
+	still := says(400, 230049)
+	now := time.Unix(1_800_000_000, 0)
+	for since, hold := range map[time.Duration]bool{patience - time.Second: false, patience: true} {
+		p := newPlatform(t, still, still, still)
+		s := &Sender{Apps: Apps{"default": p.client(Options{Settle: time.Millisecond, Now: func() time.Time { return now }})}}
+		part := s.Parts(message1())[0]
+		part.Since = now.Add(-since)
+		_, err := s.Send(t.Context(), message1(), part)
+		if f := failure(t, err); f.Verdict != deliver.VerdictUncertain || f.Hold != hold {
+			t.Errorf("%s: %+v", since, f)
+		}
+	}
+}
+
 // The code was 0, so it is out, whatever else the answer says.
 func TestASuccessOfAnotherShape(t *testing.T) {
 	for _, body := range []string{`{"code":0}`, `{"code":0,"data":[]}`, `{"code":0,"data":{"message_id":7}}`, `{"code":0,"error":5,"msg":{}}`} {
