@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -184,13 +186,14 @@ func TestCallbacks(t *testing.T) {
 	}
 	refused := c.ask(a.token, "hello", outside.URL+"/200")
 	failing := c.ask(a.token, "refuse", h.URL+"/299")
-	eventually(t, 20*time.Second, "the first tries", func() bool {
-		for path := range sent {
-			if len(h.all(path)) == 0 {
+	// A try that is not written down yet would be made again.
+	eventually(t, 20*time.Second, "the first tries, written down", func() bool {
+		for _, id := range append(slices.Collect(maps.Values(ids)), refused, failing) {
+			if len(c.delivery(a.token, id).Attempts) == 0 {
 				return false
 			}
 		}
-		return len(h.all("/299")) > 0
+		return true
 	})
 	// The first retry is due after 5 seconds; by then another process is there.
 	a.up.crash()
