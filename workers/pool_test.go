@@ -49,8 +49,7 @@ func acked(_, _ context.Context, d jetstream.Msg) (mailbox.Handled, error) {
 }
 
 func (p *plant) settled() bool {
-	c, err := p.js.Consumer(context.Background(), contracts.StreamChat, contracts.ConsumerChat)
-	return err == nil && c.CachedInfo().NumPending == 0 && c.CachedInfo().NumAckPending == 0
+	return workerstest.Settled(p.t, p.js, contracts.StreamChat, contracts.ConsumerChat)
 }
 
 func (p *plant) publishMany(n int) {

@@ -98,13 +98,7 @@ func (o *office) worker(crash func(string)) {
 func (o *office) settled() {
 	o.t.Helper()
 	workerstest.Eventually(o.t, "everything is delivered", func() bool {
-		for range 2 {
-			c, err := o.js.Consumer(o.t.Context(), contracts.StreamSend, contracts.ConsumerSend)
-			if err != nil || c.CachedInfo().NumPending+uint64(c.CachedInfo().NumAckPending) > 0 {
-				return false
-			}
-		}
-		return true
+		return workerstest.Settled(o.t, o.js, contracts.StreamSend, contracts.ConsumerSend)
 	})
 }
 

@@ -57,7 +57,8 @@ func TestDeadCouriersAndRedis(t *testing.T) {
 }
 
 // Redis is emptied while an answer is sent: who sends it knows how far it is, and
-// ends it once. What is behind it goes out in order.
+// ends it once. What is behind it goes out in order. What was finished before may be
+// delivered again, because its done key is gone and is then shown again.
 func TestRedisEmptiedWhileSending(t *testing.T) {
 	workerstest.EachRedis(t, func(t *testing.T, rdb redis.UniversalClient) {
 		t.Parallel()
@@ -73,8 +74,19 @@ func TestRedisEmptiedWhileSending(t *testing.T) {
 		}
 		o.worker(nil)
 		o.settled()
-		if got := o.platform.Texts(); !slices.Equal(got, []string{"0", "1", "2", "3", "4", "5", "6", "7"}) || len(o.dead()) != 0 {
-			t.Errorf("shown %v, dead letters %v", got, o.dead())
+		var first, again []string
+		for _, text := range o.platform.Texts() {
+			if slices.Contains(first, text) {
+				again = append(again, text)
+				continue
+			}
+			first = append(first, text)
+		}
+		if !slices.Equal(first, []string{"0", "1", "2", "3", "4", "5", "6", "7"}) || len(o.dead()) != 0 {
+			t.Errorf("shown %v, dead letters %v", o.platform.Texts(), o.dead())
+		}
+		if len(again) > 0 && !slices.Equal(again, []string{"0", "1"}) {
+			t.Errorf("shown again: %v", again)
 		}
 	})
 }

@@ -198,3 +198,22 @@ func Contents(t testing.TB, js jetstream.JetStream, stream string) []*jetstream.
 	}
 	return out
 }
+
+// Settled reports whether everything in a stream was delivered and acknowledged. The
+// server counts what is pending behind the acknowledgement of a publish, so the last
+// sequence is asked for as well.
+func Settled(t testing.TB, js jetstream.JetStream, stream, consumer string) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return false
+	}
+	c, err := s.Consumer(ctx, consumer)
+	if err != nil {
+		return false
+	}
+	i := c.CachedInfo()
+	return i.NumPending == 0 && i.NumAckPending == 0 && i.Delivered.Stream >= s.CachedInfo().State.LastSeq
+}

@@ -9,8 +9,7 @@ import (
 
 // torture is text that is cheap to write and dear to read.
 func torture() map[string]string {
-	const n = 100_000
-	of := func(s string) string { return strings.Repeat(s, n/len(s)) }
+	of := func(s string) string { return strings.Repeat(s, tortureSize/len(s)) }
 	return map[string]string{
 		"ticks": of("`"), "ticks apart": of("` "), "growing ticks": growing("`"), "fences": of("```\n"), "tildes": of("~"), "opens": of("["), "opens and closes": of("[]"),
 		"links": of("[a](b"), "images": of("![a"), "nested links": of("[a](") + of(")"), "stars": of("*"), "stars apart": of("*a "), "stars and lines": of("**a_"),
@@ -27,7 +26,7 @@ func torture() map[string]string {
 
 func growing(s string) string {
 	var b strings.Builder
-	for i := 1; b.Len() < 100_000; i++ {
+	for i := 1; b.Len() < tortureSize; i++ {
 		b.WriteString(strings.Repeat(s, i) + "a")
 	}
 	return b.String()
@@ -35,7 +34,7 @@ func growing(s string) string {
 
 func deeper(s string) string {
 	var b strings.Builder
-	for i := 1; b.Len() < 100_000; i++ {
+	for i := 1; b.Len() < tortureSize; i++ {
 		b.WriteString(strings.Repeat(s, min(i, 400)) + "a\n")
 	}
 	return b.String()
@@ -44,7 +43,7 @@ func deeper(s string) string {
 // A model, or who speaks through it, cannot keep a worker busy; and what a part
 // takes in a request, JSON in JSON, is within Feishu's limit of a post.
 func TestTorture(t *testing.T) {
-	const most, patience = 30 << 10, 3 * time.Second
+	const most, patience = 30 << 10, 5 * time.Second
 	texts := torture()
 	texts["go"] = "```go\n" + strings.Repeat("\t\t\tif a < b && c > \"d\" {\n", 4000) + "```"
 	for name, md := range texts {

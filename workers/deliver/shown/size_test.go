@@ -1,0 +1,5 @@
+//go:build !race
+
+package shown
+
+const tortureSize = 100_000
