@@ -306,10 +306,13 @@ func TestRetriesEnd(t *testing.T) {
 		past(b, 2*time.Hour)
 		past(none, 2*time.Hour)
 		wantCode(t, p.run(p.task(a, 2, 0)), contracts.CodeUndelivered, false)
+		p.platform.Act = func(delivertest.Call) (bool, error) {
+			return false, delivertest.Fail(deliver.VerdictRetry, time.Hour)
+		}
 		err := p.run(p.task(b, 2, 0))
 		wantCode(t, err, contracts.CodeChannelDown, true)
-		if wait := contracts.Public(err).RetryAfter; wait != 30*time.Minute {
-			t.Errorf("a callback that failed for two hours waits %s", wait)
+		if wait := contracts.Public(err).RetryAfter; wait != time.Hour {
+			t.Errorf("a callback waits %s, its sender said an hour", wait)
 		}
 		delete(p.options.Senders, contracts.ChannelFeishu)
 		wantCode(t, p.run(p.task(none, 2, 0)), contracts.CodeUndelivered, false)

@@ -212,18 +212,10 @@ func (j *journey) again(f *Failure) error {
 	if !Paced(f) {
 		j.c.o.Metrics.ended(j.channel, OutcomeRetry)
 	}
-	wait := f.Wait
-	if j.answer.Origin == nil {
-		// Each wait is about as long as all before it.
-		wait = max(wait, min(j.now().Sub(j.opened.since), longestRest))
-	}
 	return &contracts.Error{
-		Code: contracts.CodeChannelDown, Message: "the receiver does not take it at the moment", RetryAfter: wait, Retryable: true, Err: f,
+		Code: contracts.CodeChannelDown, Message: "the receiver does not take it at the moment", RetryAfter: f.Wait, Retryable: true, Err: f,
 	}
 }
-
-// longestRest is the longest wait of a callback that its URL did not ask for.
-const longestRest = 30 * time.Minute
 
 func undelivered(detail string, cause error) error {
 	return &contracts.Error{Code: contracts.CodeUndelivered, Message: "the answer was not delivered: " + detail, Err: cause}
