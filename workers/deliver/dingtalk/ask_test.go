@@ -11,6 +11,7 @@ import (
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
 	"moltbot/workers/deliver/call"
+	"moltbot/workers/deliver/delivertest"
 )
 
 const png = "\x89PNG\r\n\x1a\n"
@@ -35,7 +36,7 @@ func TestImages(t *testing.T) {
 		"gone":      {page(404, ""), "", deliver.VerdictFinal},
 		"500":       {page(500, ""), "", deliver.VerdictRetry},
 		"redirect":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusFound) }, "", deliver.VerdictRetry},
-		"reset":     {resets, "", deliver.VerdictRetry},
+		"reset":     {delivertest.Reset, "", deliver.VerdictRetry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			from.Store(tc.step)

@@ -2,12 +2,9 @@ package dingtalk
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -22,6 +19,7 @@ import (
 
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
+	"moltbot/workers/deliver/delivertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -152,15 +150,6 @@ func page(status int, body string) http.HandlerFunc {
 	}
 }
 
-func resets(w http.ResponseWriter, _ *http.Request) {
-	c, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		panic(err)
-	}
-	_ = c.(*net.TCPConn).SetLinger(0)
-	_ = c.Close()
-}
-
 // calls are the paths that were called, without those for tokens.
 func (p *platform) calls() string {
 	p.mu.Lock()
@@ -199,22 +188,12 @@ func direct() *contracts.Answer {
 
 func send(t testing.TB, c *Client, a *contracts.Answer) (string, error) {
 	t.Helper()
-	s := &Sender{Apps: Apps{"default": c}}
-	parts := s.Parts(a)
-	if len(parts) != 1 {
-		t.Fatalf("%d parts", len(parts))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return s.Send(ctx, a, parts[0])
+	return delivertest.Send(t, &Sender{Apps: Apps{"default": c}}, a)
 }
 
 func failure(t testing.TB, err error) *deliver.Failure {
 	t.Helper()
-	var f *deliver.Failure
-	if !errors.As(err, &f) {
-		t.Fatalf("%v is no failure", err)
-	}
+	f := delivertest.Failure(t, err)
 	clean(t, err.Error())
 	return f
 }

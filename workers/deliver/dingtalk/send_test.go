@@ -15,6 +15,7 @@ import (
 
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
+	"moltbot/workers/deliver/delivertest"
 )
 
 func TestBySession(t *testing.T) {
@@ -152,7 +153,7 @@ func TestVerdicts(t *testing.T) {
 		"hook: no code":              {hook: says(200, `{}`), verdict: deliver.VerdictUncertain, detail: "200"},
 		"hook: 0 denied by 500":      {hook: says(500, `{"errcode":0}`), verdict: deliver.VerdictUncertain, detail: "500"},
 		"hook: blocked":              {hook: page(200, blockedPage), verdict: deliver.VerdictRetry, detail: "blocked", wait: 5 * time.Minute},
-		"hook: reset":                {hook: resets, verdict: deliver.VerdictUncertain, detail: "no_answer"},
+		"hook: reset":                {hook: delivertest.Reset, verdict: deliver.VerdictUncertain, detail: "no_answer"},
 		"robot: rate":                {robot: says(403, denied("Forbidden.AccessDenied.QpsLimitForAppkeyAndApi")), verdict: deliver.VerdictRetry, detail: "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi", wait: time.Second},
 		"robot: rate of the API":     {robot: says(403, denied("Forbidden.AccessDenied.QpsLimitForApi")), verdict: deliver.VerdictRetry, detail: "Forbidden.AccessDenied.QpsLimitForApi", wait: time.Second},
 		"robot: quota":               {robot: says(403, denied("Forbidden.AccessDenied.ApiCountLimitForOrg")), verdict: deliver.VerdictFinal, detail: "Forbidden.AccessDenied.ApiCountLimitForOrg"},
@@ -173,7 +174,7 @@ func TestVerdicts(t *testing.T) {
 		"robot: a code with content": {robot: says(400, denied("secret content")), verdict: deliver.VerdictFinal, detail: "400"},
 		"robot: not to this user":    {robot: says(200, `{"processQueryKey":"x","flowControlledStaffIdList":["staff1"]}`), verdict: deliver.VerdictRetry, detail: "flow_controlled", wait: floodPause},
 		"robot: unknown user":        {robot: says(200, `{"processQueryKey":"x","invalidStaffIdList":["staff1"]}`), verdict: deliver.VerdictFinal, detail: "no_receiver"},
-		"robot: reset":               {robot: resets, verdict: deliver.VerdictUncertain, detail: "no_answer"},
+		"robot: reset":               {robot: delivertest.Reset, verdict: deliver.VerdictUncertain, detail: "no_answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlatform(t)
@@ -303,7 +304,7 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 	}{
 		"wrong secret": {says(400, `{"code":"invalidClientIdOrSecret","message":"x"}`), deliver.VerdictFinal},
 		"500":          {page(500, ""), deliver.VerdictRetry},
-		"reset":        {resets, deliver.VerdictRetry},
+		"reset":        {delivertest.Reset, deliver.VerdictRetry},
 		"no token":     {says(200, `{"expireIn":7200}`), deliver.VerdictRetry},
 	} {
 		p := newPlatform(t)

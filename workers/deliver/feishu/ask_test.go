@@ -16,6 +16,7 @@ import (
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
 	"moltbot/workers/deliver/call"
+	"moltbot/workers/deliver/delivertest"
 )
 
 // What the official SDK for Node sends is what ours sends. The vectors were
@@ -108,7 +109,7 @@ func TestImages(t *testing.T) {
 		"not in this message":  {says(400, 234003), "", deliver.VerdictFinal},
 		"unauthorised":         {says(401, 234002), "", deliver.VerdictFinal},
 		"500":                  {bytesOf(500, "text/html", ""), "", deliver.VerdictRetry},
-		"reset":                {resets, "", deliver.VerdictRetry},
+		"reset":                {delivertest.Reset, "", deliver.VerdictRetry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlatform(t, tc.step)

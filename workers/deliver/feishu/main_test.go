@@ -1,23 +1,20 @@
 package feishu
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
+	"moltbot/workers/deliver/delivertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -139,16 +136,6 @@ func says(status int, code int64) http.HandlerFunc {
 	}
 }
 
-// resets drops the connection after the request was read.
-func resets(w http.ResponseWriter, _ *http.Request) {
-	c, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		panic(err)
-	}
-	_ = c.(*net.TCPConn).SetLinger(0)
-	_ = c.Close()
-}
-
 func message1() *contracts.Answer {
 	return &contracts.Answer{ID: "m1", Text: "**done**", Origin: &contracts.Origin{
 		App: "default", MessageID: "om_bbbb0002bbbb0002bbbb0002bbbb0002", Chat: "oc_66666666666666666666666666ffffff", Sender: "ou_1",
@@ -157,22 +144,12 @@ func message1() *contracts.Answer {
 
 func send(t testing.TB, c *Client, a *contracts.Answer) (string, error) {
 	t.Helper()
-	s := &Sender{Apps: Apps{"default": c}}
-	parts := s.Parts(a)
-	if len(parts) != 1 {
-		t.Fatalf("%d parts", len(parts))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return s.Send(ctx, a, parts[0])
+	return delivertest.Send(t, &Sender{Apps: Apps{"default": c}}, a)
 }
 
 func failure(t testing.TB, err error) *deliver.Failure {
 	t.Helper()
-	var f *deliver.Failure
-	if !errors.As(err, &f) {
-		t.Fatalf("%v is no failure", err)
-	}
+	f := delivertest.Failure(t, err)
 	for _, secret := range []string{appSecret, "t-1", "secret content", "om_bbbb", "://"} {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the error holds %q: %v", secret, err)

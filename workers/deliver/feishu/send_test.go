@@ -15,6 +15,7 @@ import (
 
 	"moltbot/contracts"
 	"moltbot/workers/deliver"
+	"moltbot/workers/deliver/delivertest"
 )
 
 func TestAReplyOnTheWire(t *testing.T) {
@@ -159,7 +160,7 @@ func TestVerdicts(t *testing.T) {
 		"an array":                 {raw(200, `[]`), deliver.VerdictUncertain, "200", 0},
 		"cut":                      {raw(200, `{"code":0`), deliver.VerdictUncertain, "200", 0},
 		"success denied by 500":    {raw(500, `{"code":0}`), deliver.VerdictUncertain, "500", 0},
-		"reset after receiving":    {resets, deliver.VerdictUncertain, "no_answer", 0},
+		"reset after receiving":    {delivertest.Reset, deliver.VerdictUncertain, "no_answer", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlatform(t, tc.step)
@@ -250,7 +251,7 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 	}{
 		"wrong secret": {says(200, 10014), deliver.VerdictFinal},
 		"500":          {says(500, 1), deliver.VerdictRetry},
-		"reset":        {resets, deliver.VerdictRetry},
+		"reset":        {delivertest.Reset, deliver.VerdictRetry},
 		"no token": {func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, `{"code":0,"expire":7200}`) },
 			deliver.VerdictRetry},
 		"no life": {func(w http.ResponseWriter, _ *http.Request) {
